@@ -1,0 +1,17 @@
+"""Cross-modal knowledge distillation in Keras 3, on JAX, PyTorch and TensorFlow."""
+
+from keras_fdkd import analysis, callbacks, layers, losses
+from keras_fdkd.distillers import PUBLISHED, CrossModalDistiller, FrequencyDistiller
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PUBLISHED",
+    "CrossModalDistiller",
+    "FrequencyDistiller",
+    "__version__",
+    "analysis",
+    "callbacks",
+    "layers",
+    "losses",
+]

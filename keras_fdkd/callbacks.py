@@ -1,0 +1,50 @@
+"""Callbacks for `FrequencyDistiller.fit`."""
+
+from typing import Any
+
+import keras
+
+from keras_fdkd.analysis.similarity import band_similarity
+
+
+class BandSimilarity(keras.callbacks.Callback):
+    """Log the band similarities of held-out pairs, with their controls, after each epoch.
+
+    The logs gain `similarity_raw`, `similarity_low_with_dc`, `similarity_low`, `similarity_high`
+    and the `_shuffled` controls, see `keras_fdkd.analysis.band_similarity`.
+
+    Args:
+        data: Pairs, see `keras_fdkd.analysis.extract_features`.
+        every: Integer, number of epochs between two measurements; in between the last one is
+            repeated, so that the history stays of one length. Defaults to `1`.
+        **kwargs: See `keras_fdkd.analysis.band_similarity`.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_fdkd import FrequencyDistiller
+    >>> def model(size):
+    ...     return keras.Sequential([keras.Input((size,)), keras.layers.Dense(16, "relu"),
+    ...                              keras.layers.Dense(3)])
+    >>> distiller = FrequencyDistiller(model(6), model(4), align_weight=0)
+    >>> distiller.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> x = {"teacher": np.ones((8, 6), "float32"), "student": np.ones((8, 4), "float32")}
+    >>> history = distiller.fit(x, np.zeros(8, "int32"), verbose=0, callbacks=[BandSimilarity(x)])
+    >>> "similarity_low_shuffled" in history.history
+    True
+    """
+
+    def __init__(self, data: Any, every: int = 1, **kwargs: Any) -> None:
+        super().__init__()
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"`every` must be an integer >= 1. Received: every={every!r}.")
+        self.data = data
+        self.every = every
+        self.kwargs = kwargs
+        self._last: dict[str, float] = {}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if epoch % self.every == 0 or not self._last:
+            means = band_similarity(self.model, self.data, **self.kwargs).mean
+            self._last = {f"similarity_{kind}": value for kind, value in means.items()}
+        if logs is not None:
+            logs.update(self._last)

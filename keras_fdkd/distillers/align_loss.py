@@ -1,0 +1,73 @@
+"""The loss of the band classifiers: the compiled cross-entropy, on their logits."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+_CROSS_ENTROPIES = (
+    keras.losses.SparseCategoricalCrossentropy,
+    keras.losses.CategoricalCrossentropy,
+    keras.losses.BinaryCrossentropy,
+)
+_FUNCTIONS = {
+    keras.losses.sparse_categorical_crossentropy: keras.losses.SparseCategoricalCrossentropy,
+    keras.losses.categorical_crossentropy: keras.losses.CategoricalCrossentropy,
+    keras.losses.binary_crossentropy: keras.losses.BinaryCrossentropy,
+}
+
+
+def resolve_align_loss(loss: Any) -> keras.losses.Loss:
+    """Return the cross-entropy on logits that judges the heads as `loss` judges the student.
+
+    Args:
+        loss: The compiled loss: a cross-entropy of Keras, as an object, function or name.
+
+    Returns:
+        A loss of the same class, with its label smoothing and ignored class, on logits.
+
+    Raises:
+        ValueError: If `loss` is anything else.
+
+    Example:
+    >>> resolve_align_loss("sparse_categorical_crossentropy").get_config()["from_logits"]
+    True
+    """
+    resolved = keras.losses.get(loss) if isinstance(loss, str) else loss
+    for function, cls in _FUNCTIONS.items():
+        if resolved is function:
+            return cls(from_logits=True)
+    if type(resolved) in _CROSS_ENTROPIES:
+        return type(resolved).from_config({**resolved.get_config(), "from_logits": True})
+    raise ValueError(
+        "The band classifiers (`align_weight`, `band_task_weight`) need a loss on labels. Compile "
+        "with one of Keras's cross-entropies, pass `align_loss=`, or set these weights to 0. "
+        f"Received: loss={loss!r}."
+    )
+
+
+def count_classes(predictions: Any, weight_name: str) -> int:
+    """Return the number of logits of the heads: that of the student's own predictions."""
+    shape = getattr(predictions, "shape", None)
+    if shape is None or len(shape) != 2 or shape[-1] is None:
+        raise ValueError(
+            f"The band classifiers (`{weight_name}`) need a student with one output of shape "
+            f"(batch, classes); pass `{weight_name}=0` for any other. Received: {predictions}."
+        )
+    return shape[-1]
+
+
+def check_labels(y: np.ndarray, loss: keras.losses.Loss, num_classes: int) -> None:
+    """Raise if labels do not fit heads of `num_classes` logits under `loss`."""
+    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
+        labels = y[y != loss.get_config()["ignore_class"]]
+        if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
+            raise ValueError(
+                f"Labels must be in 0..{num_classes - 1}, as the student has {num_classes} "
+                f"outputs. Received labels from {labels.min()} to {labels.max()}."
+            )
+    elif isinstance(loss, _CROSS_ENTROPIES) and num_classes > 1 and y.shape[-1] != num_classes:
+        raise ValueError(
+            f"Labels must have shape (samples, {num_classes}), as the student has {num_classes} "
+            f"outputs. Received shape {y.shape}."
+        )

@@ -1,0 +1,59 @@
+"""BandClassifier: one head that judges a band of both modalities."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class BandClassifier(keras.layers.Layer):
+    """Classify a frequency band: `Dense(relu(band))`.
+
+    The same instance is called on the teacher's and on the student's band, which puts both
+    modalities into one decision space.
+
+    Args:
+        num_classes: Integer, the number of logits.
+        **kwargs: See `keras.layers.Layer`.
+
+    Call args:
+        inputs: Band, shape `(batch, dim)`; with further axes, `(batch, ..., dim)`, the rectified
+            band is averaged over them.
+
+    Returns:
+        Logits, shape `(batch, num_classes)`.
+
+    Example:
+    >>> import numpy as np
+    >>> tuple(BandClassifier(3)(np.ones((2, 8), "float32")).shape)
+    (2, 3)
+
+    References:
+        - [Liu et al., AAAI 2026](https://arxiv.org/abs/2511.19887), shared classifiers.
+    """
+
+    def __init__(self, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(
+                f"`num_classes` must be a positive integer. Received: num_classes={num_classes!r}."
+            )
+        self.num_classes = num_classes
+        self.dense = keras.layers.Dense(num_classes, dtype=self.dtype_policy, name="dense")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.dense.build((None, input_shape[-1]))
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        x = ops.relu(inputs)
+        if len(x.shape) > 2:
+            x = ops.mean(x, axis=tuple(range(1, len(x.shape) - 1)))
+        return self.dense(x)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
+        return input_shape[0], self.num_classes
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_classes": self.num_classes}

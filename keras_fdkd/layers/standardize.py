@@ -1,0 +1,90 @@
+"""Standardize: the scale consistency of FD-CMKD."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+SCALES = ("variance", "norm")
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class Standardize(keras.layers.Layer):
+    """Remove mean and scale along one axis, so that modalities compare by direction alone.
+
+    `scale="norm"` is the paper's `Std(X) = (X - mean X) / ||X - mean X||`: the mean squared
+    difference of two such vectors of size `n` is `(2 - 2 cos) / n`, which shrinks with `n`, and
+    their entries are so small that a logarithm does nothing to them. `scale="variance"` divides by
+    the standard deviation instead, a factor of `sqrt(n)`: the mean squared difference is
+    `2 - 2 cos` whatever the size, next to a cross-entropy it counts, and entries near 1 are where
+    `LogMeanSquaredError` compresses.
+
+    Args:
+        scale: `"variance"` (unit variance) or `"norm"` (unit Euclidean norm).
+            Defaults to `"variance"`.
+        axis: Integer, the axis along which to standardize. Defaults to `-1`.
+        center: Boolean. Whether to subtract the mean; frequency bands without DC have none.
+            Defaults to `True`.
+        epsilon: Float. A row of Euclidean norm at or below it becomes zeros and gets no gradient:
+            a dead feature has no direction. The authors' code divides by `epsilon` there, a
+            gradient of 1e8 times the usual. Defaults to `1e-8`.
+        **kwargs: See `keras.layers.Layer`.
+
+    Call args:
+        inputs: Float tensor of any rank, shape `(batch, ..., n, ...)`.
+
+    Returns:
+        Tensor of the shape of `inputs`.
+
+    Raises:
+        ValueError: If `scale` is unknown.
+
+    Example:
+    >>> import numpy as np
+    >>> y = Standardize()(np.array([[1.0, 2.0, 3.0, 6.0], [5.0, 5.0, 5.0, 5.0]], "float32"))
+    >>> bool(abs(ops.mean(y[0] ** 2) - 1) < 1e-5), float(ops.max(ops.abs(y[1])))
+    (True, 0.0)
+
+    References:
+        - [Liu et al., AAAI 2026](https://arxiv.org/abs/2511.19887), scale consistency.
+    """
+
+    def __init__(
+        self,
+        scale: str = "variance",
+        axis: int = -1,
+        center: bool = True,
+        epsilon: float = 1e-8,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if scale not in SCALES:
+            raise ValueError(f"`scale` must be one of {SCALES}. Received: scale={scale!r}.")
+        self.scale = scale
+        self.axis = axis
+        self.center = center
+        self.epsilon = epsilon
+
+    def call(self, inputs: Any) -> Any:
+        x = inputs
+        if self.center:
+            x = x - ops.mean(x, axis=self.axis, keepdims=True)
+        energy = ops.sum(ops.square(x), axis=self.axis, keepdims=True)
+        alive = energy > self.epsilon**2
+        # The inner `where` keeps the infinite slope of rsqrt at 0 out of the gradient.
+        inverse = ops.where(alive, ops.rsqrt(ops.where(alive, energy, 1.0)), 0.0)
+        if self.scale == "variance":
+            inverse = inverse * x.shape[self.axis] ** 0.5
+        return x * inverse
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        config = {
+            "scale": self.scale,
+            "axis": self.axis,
+            "center": self.center,
+            "epsilon": self.epsilon,
+        }
+        return {**super().get_config(), **config}
