@@ -138,9 +138,7 @@ def _output_spec(model: keras.Model, role: str) -> dict[str, Any]:
     )
     shapes = (model.get_build_config() or {}).get("input_shape")
     try:
-        inputs = keras.tree.map_shape_structure(
-            lambda shape: keras.KerasTensor((None, *shape[1:]), model.input_dtype), shapes
-        )
+        inputs = _symbolic(shapes, model.input_dtype)
         spec = model.compute_output_spec(inputs)
     except Exception as error:
         raise ValueError(
@@ -150,6 +148,15 @@ def _output_spec(model: keras.Model, role: str) -> dict[str, Any]:
     if not _hands_out(spec):
         raise ValueError(f"{advice} Received output: {spec}.")
     return spec
+
+
+def _symbolic(shapes: Any, dtype: str) -> Any:
+    """Symbolic inputs in plain containers: JAX does not know those that Keras tracks."""
+    if isinstance(shapes, Mapping):
+        return {name: _symbolic(shape, dtype) for name, shape in shapes.items()}
+    if all(size is None or isinstance(size, int) for size in shapes):
+        return keras.KerasTensor((None, *shapes[1:]), dtype)
+    return [_symbolic(shape, dtype) for shape in shapes]
 
 
 def _to_path(model: keras.Model, where: Any) -> str | None:

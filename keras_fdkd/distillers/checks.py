@@ -27,16 +27,16 @@ def check_weights(**weights: Any) -> None:
 def check_feature(feature: keras.KerasTensor, axis: int, role: str) -> None:
     """Raise unless `feature` is one tensor of known shape a sample, at least 4 long at `axis`."""
     shape = feature.shape
-    if len(shape) < 2 or None in shape[1:]:
+    if len(shape) < 2 or shape[0] == 1 or None in shape[1:]:
         raise ValueError(
             f"`{role}_features` must give a feature for each sample, shape (batch, ..., dim) with "
             "all but the batch size known; pool it over axes of unknown size. "
             f"Received: {feature.name!r} of shape {shape}."
         )
-    if axis == 0 or not -len(shape) < axis < len(shape):
+    if not isinstance(axis, int) or axis == 0 or not -len(shape) < axis < len(shape):
         raise ValueError(
             f"`axis` must be one of the axes 1..{len(shape) - 1} of the feature. "
-            f"Received: axis={axis} for shape {shape}."
+            f"Received: axis={axis!r} for shape {shape}."
         )
     if shape[axis] < 4:
         raise ValueError(

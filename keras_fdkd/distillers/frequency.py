@@ -181,6 +181,11 @@ class FrequencyDistiller(CrossModalDistiller):
             "low": resolve_band_loss(low_loss, "low_loss"),
             "high": resolve_band_loss(high_loss, "high_loss"),
         }
+        if not (align_loss is None or isinstance(align_loss, keras.losses.Loss)):
+            raise ValueError(
+                "`align_loss` must be a `keras.losses.Loss` on labels and logits, or `None`. "
+                f"Received: align_loss={align_loss!r}."
+            )
         self.align_loss = align_loss
         self._align_loss: Any = None
 

@@ -1,0 +1,1 @@
+"""Runnable experiments of keras-fdkd: `python -m recipes.NAME --help`."""
