@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -40,7 +40,6 @@ class Run:
     test_accuracy: float
     parameters: int
     seconds: float
-    steps: int = field(default=0)
 
     def row(self) -> dict[str, Any]:
         """What `metrics.json` keeps."""
@@ -70,7 +69,10 @@ def run_seed(
     student.set_weights(alone.get_weights())
 
     runs = []
-    for method, model, side in (("teacher", teacher, "teacher"), ("student alone", alone, "student")):
+    for method, model, side in (
+        ("teacher", teacher, "teacher"),
+        ("student alone", alone, "student"),
+    ):
         task = progress.add_task(f"seed {seed}: {method}", total=epochs)
         x = [getattr(fold, side) for fold in (train, validation, test)]
         runs.append(_run(method, model, model, seed, epochs, x, folds, progress, task))

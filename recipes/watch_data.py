@@ -61,7 +61,9 @@ def load_watch(folder: str | Path | None = None) -> WatchData:
 def split_by_subject(subjects: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Return the rows of the folds `train`, `validation` and `test`: 5, 2 and 3 subjects of 10."""
     rows = np.arange(len(subjects))
-    rest, test = next(GroupShuffleSplit(1, test_size=3, random_state=seed).split(rows, None, subjects))
+    rest, test = next(
+        GroupShuffleSplit(1, test_size=3, random_state=seed).split(rows, None, subjects)
+    )
     inner = GroupShuffleSplit(1, test_size=2, random_state=seed)
     train, validation = next(inner.split(rest, None, subjects[rest]))
     return {"train": rest[train], "validation": rest[validation], "test": test}

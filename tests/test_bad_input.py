@@ -94,7 +94,7 @@ def test_shared_layers():
 
 
 def test_student_inputs_named_like_a_pair():
-    inputs = {"teacher": keras.Input((2,)), "student": keras.Input((2,))}
+    inputs = {name: keras.Input((2,), name=name) for name in ("teacher", "student")}
     hidden = keras.layers.Dense(16)(keras.layers.Concatenate()(list(inputs.values())))
     with pytest.raises(ValueError, match="must not be named like the sides"):
         make(student=keras.Model(inputs, keras.layers.Dense(3)(hidden)))

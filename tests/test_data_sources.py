@@ -55,7 +55,7 @@ def test_sources_agree(nested):
     if nested:
         x = {
             "teacher": {"left": x["teacher"][:, :2], "right": x["teacher"][:, 2:]},
-            "student": [x["student"][:, :1], x["student"][:, 1:]],
+            "student": (x["student"][:, :1], x["student"][:, 1:]),  # tf.data stacks lists
         }
         teacher = two_towers({"left": 2, "right": 4})
         inputs = [keras.Input((1,)), keras.Input((3,))]
@@ -84,7 +84,7 @@ def test_sources_agree(nested):
 
 def test_sample_weight_from_a_dataset():
     x, y = pairs(samples=16)
-    weights = np.linspace(0, 2, 16).astype("float32")
+    weights = np.linspace(0, 1, 16).astype("float32")
 
     class Weighted(Pairs):
         def __getitem__(self, index):
@@ -98,6 +98,6 @@ def test_sample_weight_from_a_dataset():
         distiller.fit(x, y, sample_weight=weights, batch_size=8, shuffle=False, verbose=0).history,
         distiller.fit(x, y, batch_size=8, shuffle=False, verbose=0).history,
     ]
-    assert logs[0] == pytest.approx(logs[1], rel=1e-5)
     for name in ("task_loss", "low_loss", "high_loss", "align_loss"):
+        assert logs[0][name] == pytest.approx(logs[1][name], rel=1e-5), name
         assert logs[0][name][0] != pytest.approx(logs[2][name][0], rel=1e-3), name

@@ -25,7 +25,9 @@ def test_logs():
     names = {"loss", "task_loss", "accuracy"} | TERMS | MONITORS
     assert set(history) == names | {f"val_{name}" for name in names}
     assert all(np.isfinite(values).all() for values in history.values())
-    total = history["task_loss"][0] + sum(history[name][0] for name in TERMS)
+    total = history["task_loss"][0] + sum(
+        getattr(distiller, name.replace("_loss", "_weight")) * history[name][0] for name in TERMS
+    )
     assert history["loss"][0] == pytest.approx(total, rel=1e-5)
     # The student alone: only its task can be judged.
     alone = distiller.evaluate(x["student"], y, verbose=0, return_dict=True)
@@ -193,19 +195,19 @@ def test_weights_reach_every_term(how):
 
 
 ABLATION = {
-    "feature MSE": dict(cutoff=None, high_weight=0, align_weight=0, standardize=None),
-    "frequency": dict(high_loss="mse", align_weight=0, standardize=None),
-    "align": dict(cutoff=None, high_weight=0, standardize=None),
-    "frequency + align": dict(high_loss="mse", standardize=None),
-    "frequency + scale": dict(high_loss="mse", align_weight=0),
-    "frequency + align + scale": dict(high_loss="mse"),
+    "feature MSE": {"cutoff": None, "high_weight": 0, "align_weight": 0, "standardize": None},
+    "frequency": {"high_loss": "mse", "align_weight": 0, "standardize": None},
+    "align": {"cutoff": None, "high_weight": 0, "standardize": None},
+    "frequency + align": {"high_loss": "mse", "standardize": None},
+    "frequency + scale": {"high_loss": "mse", "align_weight": 0},
+    "frequency + align + scale": {"high_loss": "mse"},
     "all with logMSE": {},
-    "MSE + MSE": dict(high_loss="mse"),
-    "logMSE + logMSE": dict(low_loss="log_mse"),
-    "swapped": dict(low_loss="log_mse", high_loss="mse"),
-    "low alone": dict(high_weight=0, align_weight=0),
-    "high alone": dict(low_weight=0, align_weight=0),
-    "align alone": dict(low_weight=0, high_weight=0),
+    "MSE + MSE": {"high_loss": "mse"},
+    "logMSE + logMSE": {"low_loss": "log_mse"},
+    "swapped": {"low_loss": "log_mse", "high_loss": "mse"},
+    "low alone": {"high_weight": 0, "align_weight": 0},
+    "high alone": {"low_weight": 0, "align_weight": 0},
+    "align alone": {"low_weight": 0, "high_weight": 0},
     "published": PUBLISHED,
 }
 

@@ -46,7 +46,9 @@ def test_split_any_length(size, cutoff):
 @pytest.mark.parametrize("axis", [1, 2, 3, -1, -2, -3])
 def test_split_any_axis(axis):
     x = np.random.default_rng(0).normal(size=(2, 6, 9, 12)).astype("float32")
-    for band, expected in zip(FrequencySplit(0.5, axis)(x), reference_bands(x, axis, 0.5), strict=True):
+    for band, expected in zip(
+        FrequencySplit(0.5, axis)(x), reference_bands(x, axis, 0.5), strict=True
+    ):
         np.testing.assert_allclose(ops.convert_to_numpy(band), expected, atol=2e-6)
 
 

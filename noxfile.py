@@ -1,0 +1,58 @@
+"""Sessions that set themselves up: `python -m nox -s demo`, `tests`, `compare`, `lint`."""
+
+import nox
+
+nox.options.sessions = ["lint", "tests"]
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+
+BACKENDS = {
+    "jax": ["jax>=0.5"],
+    "torch": ["torch==2.13.0"],
+    "tensorflow": ["tensorflow-cpu>=2.18"],
+}
+# Data that come inside packages, whose declared needs are large and not needed to read them.
+DATA = ["seglearn==1.2.5"]
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def install(session: nox.Session, *backends: str, extra: str) -> None:
+    """Install the project with the given backends, and the data of the recipes."""
+    needs = [need for backend in backends for need in BACKENDS[backend]]
+    session.install(*needs, "-e", f".[{extra}]")
+    session.install("--no-deps", *DATA)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Distil an accelerometer teacher into a gyroscope student: table, report, plots, model."""
+    install(session, "jax", extra="recipes")
+    session.run("python", "-m", "recipes.watch", *session.posargs, env={"KERAS_BACKEND": "jax"})
+
+
+@nox.session
+@nox.parametrize("backend", [nox.param(name, id=name) for name in BACKENDS])
+def tests(session: nox.Session, backend: str) -> None:
+    """Run the whole suite with one backend installed and no other."""
+    install(session, backend, extra="dev")
+    others = {"jax": "jax", "torch": "torch", "tensorflow": "tensorflow"}
+    del others[backend]
+    check = "import importlib.util, sys; sys.exit(any(map(importlib.util.find_spec, sys.argv[1:])))"
+    session.run("python", "-c", check, *others)
+    session.run("python", "-m", "pytest", *session.posargs, env={**QUIET, "KERAS_BACKEND": backend})
+
+
+@nox.session
+def compare(session: nox.Session) -> None:
+    """Train the same model on the same batches with each backend, side by side."""
+    install(session, *BACKENDS, extra="recipes")
+    session.run("python", "-m", "recipes.compare", *session.posargs, env=QUIET)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, format, docstrings and the types of the public names."""
+    session.install("ruff>=0.14", "mypy>=1.18", "-e", ".")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
