@@ -1,0 +1,71 @@
+"""What the package promises as a package: its README, its imports, its public names."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_fdkd
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_readme_blocks_run(tmp_path, monkeypatch):
+    """All Python blocks of the README, one after the other, as one program."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert blocks
+    exec(compile("\n".join(blocks), "README.md", "exec"), {})
+    assert (tmp_path / "student.keras").exists()
+
+
+def test_readme_commands_name_real_things():
+    commands = re.findall(r"```(?:sh|bash)\n(.*?)```", README, flags=re.DOTALL)
+    sessions = set(re.findall(r"nox -s (\w+)", "\n".join(commands)))
+    defined = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.M))
+    assert {"demo", "tests"} <= sessions <= defined
+
+
+def test_readme_names_files_that_exist():
+    for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_ci_calls_the_test_command_of_the_readme():
+    command = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
+    assert command in README
+
+
+def test_no_backend_at_module_level():
+    """The library imports Keras and NumPy alone; anything else inside a function."""
+    allowed = {"keras", "numpy", "keras_fdkd"} | set(sys.stdlib_module_names)
+    for path in (ROOT / "keras_fdkd").rglob("*.py"):
+        source = path.read_text()
+        assert "keras.src" not in source, path
+        for node in ast.parse(source).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert {name.split(".")[0] for name in names} <= allowed, path
+
+
+def test_import_needs_no_extra(tmp_path):
+    """Importing the package loads neither plots nor scikit-learn."""
+    code = (
+        "import sys, keras_fdkd; "
+        "print([m for m in ('matplotlib', 'sklearn', 'keras_hub', 'rich') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path,
+    )  # fmt: skip
+    assert result.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize("name", keras_fdkd.__all__)
+def test_public_names_exist(name):
+    assert hasattr(keras_fdkd, name)

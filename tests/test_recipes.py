@@ -1,0 +1,81 @@
+"""The recipes on their real data, shortened."""
+
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from recipes import watch
+from recipes.watch_data import FILE, load_watch, split_by_subject
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_watch()
+
+
+def test_data(data):
+    assert data.signals["gyroscope"].shape == data.signals["accelerometer"].shape == (2229, 200, 3)
+    assert len(data.exercises) == 7
+    assert set(data.labels) == set(range(7))
+    assert len(set(data.subjects)) == 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whole_subjects_are_held_out(data, seed):
+    folds = split_by_subject(data.subjects, seed)
+    subjects = {name: set(data.subjects[rows]) for name, rows in folds.items()}
+    assert {name: len(found) for name, found in subjects.items()} == {
+        "train": 5, "validation": 2, "test": 3,
+    }  # fmt: skip
+    assert not subjects["train"] & subjects["validation"]
+    assert not subjects["test"] & (subjects["train"] | subjects["validation"])
+    assert sum(len(rows) for rows in folds.values()) == len(data.labels)
+
+
+def test_data_files_cannot_run_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return print, ("owned",)
+
+    with (tmp_path / FILE).open("wb") as file:
+        header = {"descr": "|O", "fortran_order": False, "shape": ()}
+        np.lib.format.write_array_header_1_0(file, header)
+        pickle.dump(np.array(Evil(), dtype=object), file)
+    with pytest.raises(pickle.UnpicklingError, match=r"builtins\.print: refused"):
+        load_watch(tmp_path)
+
+
+def test_missing_data(tmp_path):
+    with pytest.raises(FileNotFoundError, match="pip install --no-deps seglearn"):
+        load_watch(tmp_path)
+
+
+def test_watch_writes_its_report(tmp_path, capsys):
+    runs = watch.main(["--epochs", "2", "--seeds", "0", "--output", str(tmp_path / "out")])
+    assert "student alone" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        "report.md", "metrics.json", "student.keras",
+        "learning_curves.png", "band_similarity.png", "features.png",
+    }  # fmt: skip
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert [row["method"] for row in metrics["runs"]] == ["teacher", "student alone", "distilled"]
+    assert [row["test_accuracy"] for row in metrics["runs"]] == [run.test_accuracy for run in runs]
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert f"{100 * runs[2].test_accuracy:.1f} ±" in report
+
+    # The student loads and predicts where Keras alone is imported.
+    code = (
+        "import sys, numpy, keras; "
+        f"model = keras.saving.load_model({str(tmp_path / 'out' / 'student.keras')!r}); "
+        "print(model.predict(numpy.ones((2, 200, 3)), verbose=0).shape, "
+        "any('fdkd' in name for name in sys.modules))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert result.stdout.strip().endswith("(2, 7) False")
