@@ -93,7 +93,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 class _ArrayUnpickler(pickle.Unpickler):
     allowed = {  # noqa: RUF012
+        # The same function, as pickles of NumPy 1 and 2 name it.
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+        ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
         ("_codecs", "encode"): codecs.encode,

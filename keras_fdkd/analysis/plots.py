@@ -46,7 +46,7 @@ def plot_similarity(reports: Mapping[str, SimilarityReport]) -> "Figure":
     centers = np.arange(len(_KINDS)) + width * (len(reports) - 0.5)
     axis.set_xticks(centers, ["raw", "low with DC", "low", "high"])
     axis.set_ylabel("mean cosine similarity")
-    axis.legend(fontsize="small")
+    figure.legend(loc="outside upper center", ncols=2, fontsize="small")
     return figure
 
 
