@@ -53,8 +53,10 @@ def train(folder: Path, steps: int) -> None:
     if not start.exists():
         distiller.save_weights(start)
     distiller.load_weights(start)
+    # At a rate of 0.01 the comparison measures ReLUs that flip: moving the initial weights by 1e-7 on
+    # one and the same backend changes the final ones by up to 1.3e-2 (5 trials, TensorFlow).
     distiller.compile(
-        keras.optimizers.SGD(0.01, momentum=0.9),
+        keras.optimizers.SGD(0.001, momentum=0.9),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     losses, times = [], []
@@ -76,7 +78,8 @@ def train(folder: Path, steps: int) -> None:
 
 def relative(value: np.ndarray, reference: np.ndarray) -> float:
     """Largest difference, relative to the largest value of the reference."""
-    return float(np.abs(value - reference).max() / np.abs(reference).max())
+    scale = np.abs(reference).max() or 1.0  # The counter of a Normalization layer is 0.
+    return float(np.abs(value - reference).max() / scale)
 
 
 def main(arguments: list[str] | None = None) -> None:
