@@ -53,8 +53,8 @@ def train(folder: Path, steps: int) -> None:
     if not start.exists():
         distiller.save_weights(start)
     distiller.load_weights(start)
-    # At a rate of 0.01 this would measure ReLUs that flip: moving the initial weights by 1e-7 on one
-    # and the same backend changes the final ones by up to 1.3e-2 (5 trials, TensorFlow).
+    # At a rate of 0.01 this would measure ReLUs that flip: moving the initial weights by 1e-7, on
+    # one and the same backend, changes the final ones by up to 1.3e-2 (5 trials, TensorFlow).
     distiller.compile(
         keras.optimizers.SGD(0.001, momentum=0.9),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
