@@ -41,6 +41,17 @@ def extract_features(distiller: Any, data: Any) -> tuple[Features, np.ndarray | 
         `({"teacher": features, "student": features}, labels)`. The student's features are those
         that are compared with the teacher's: projected, if the distiller projects. Labels are
         `None` if the data holds none.
+
+    Example:
+    >>> from keras_fdkd import FrequencyDistiller
+    >>> def model(size):
+    ...     return keras.Sequential([keras.Input((size,)), keras.layers.Dense(16, "relu"),
+    ...                              keras.layers.Dense(3)])
+    >>> distiller = FrequencyDistiller(model(6), model(4))
+    >>> pair = {"teacher": np.ones((8, 6), "float32"), "student": np.ones((8, 4), "float32")}
+    >>> features, labels = extract_features(distiller, (pair, np.zeros(8, "int32")))
+    >>> features["teacher"].shape, features["student"].shape, labels.shape
+    ((8, 16), (8, 16), (8,))
     """
     batches = [(*distiller.predict_features(x), y) for x, y in _batches(data)]
     teacher, student, labels = zip(*batches, strict=True)

@@ -23,8 +23,32 @@ class CrossModalDistiller(keras.Model):
         student: Built `keras.Model` with inputs of its own.
         teacher_features, student_features: Where to read the feature of each model, see
             `keras_fdkd.features.FeatureTap`.
-        logs: Names of the terms and monitors that appear in the logs besides `task_loss`.
+        logs: Names of the terms and monitors that `terms` returns; they appear in the logs besides
+            `task_loss`.
         **kwargs: See `keras.Model`.
+
+    Raises:
+        ValueError: If a model is not a built `keras.Model`, a feature cannot be found, or the
+            models share layers.
+
+    Example:
+    >>> import numpy as np
+    >>> class FeatureDistiller(CrossModalDistiller):
+    ...     def compare(self, teacher, student):
+    ...         return {"teacher": teacher["features"], "student": student["features"]}
+    ...     def terms(self, compared, y, sample_weight):
+    ...         loss = keras.losses.CosineSimilarity()
+    ...         value = loss(compared["teacher"], compared["student"], sample_weight)
+    ...         return {"cosine_loss": (1.0, value)}, {}
+    >>> def model(size):
+    ...     return keras.Sequential([keras.Input((size,)), keras.layers.Dense(16, "relu"),
+    ...                              keras.layers.Dense(3)])
+    >>> distiller = FeatureDistiller(model(6), model(4), logs=("cosine_loss",))
+    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    >>> distiller.compile("adam", loss=loss)
+    >>> x = {"teacher": np.ones((8, 6), "float32"), "student": np.ones((8, 4), "float32")}
+    >>> sorted(distiller.fit(x, np.zeros(8, "int32"), verbose=0).history)
+    ['cosine_loss', 'loss', 'task_loss']
     """
 
     def __init__(
