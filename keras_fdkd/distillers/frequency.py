@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_fdkd.data import STUDENT, TEACHER, check_pair
@@ -228,8 +227,9 @@ class FrequencyDistiller(CrossModalDistiller):
         self.optimizer.build(self.trainable_variables)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if self._align_loss is not None and isinstance(y, np.ndarray):
-            check_labels(y, self._align_loss, self._student_tap.spec[PREDICTIONS].shape[-1])
+        if self._align_loss is not None and hasattr(y, "shape"):
+            classes = self._student_tap.spec[PREDICTIONS].shape[-1]
+            check_labels(ops.convert_to_numpy(y), self._align_loss, classes)
         return super().fit(x, y, *args, **kwargs)
 
     def split(self, feature: Any) -> dict[str, Any]:
