@@ -16,7 +16,7 @@ def check_pair(x: Any) -> None:
 
     Args:
         x: `{"teacher": ..., "student": ...}`, each side any nested structure of arrays; or
-            `{"teacher_outputs": ..., "student": ...}` if the teacher has run already.
+            `{"teacher_outputs": {"features": ...}, "student": ...}` if the teacher has run already.
 
     Raises:
         ValueError: If a side is missing, or a key is unknown.

@@ -23,7 +23,7 @@ class FeatureTap:
             - `None`: the input of the model's last `Dense` layer, or the entry `"features"` of the
               model's output if that is such a dict;
             - `str`: the output of a layer, with `/` between nested models (`"backbone/pool"`);
-            - `keras.KerasTensor`: an intermediate tensor of a functional `model`.
+            - `keras.KerasTensor`: the output of a layer of a functional `model` that runs once.
         role: `"teacher"` or `"student"`, for error messages.
 
     Call args:
@@ -58,7 +58,8 @@ class FeatureTap:
         # The path in words that `get_config` can store: a KerasTensor becomes its layer's name.
         self.paths = {name: _to_path(model, where) for name, where in features.items()}
         self._handed_out: list[str] = []
-        if not _runs_its_graph(model):
+        self._rebuilt = _runs_its_graph(model)
+        if not self._rebuilt:
             _check_hands_out(model, self.paths, role)
             self._model: Any = model
             self._handed_out = list(features)
@@ -82,7 +83,7 @@ class FeatureTap:
         return self._select(self._model.predict(inputs, batch_size=batch_size, verbose=0))
 
     def _select(self, outputs: Any) -> dict[str, Any]:
-        if PREDICTIONS not in outputs:  # Not rebuilt: the model hands out its features itself.
+        if not self._rebuilt:  # The model hands out its features itself.
             outputs = {PREDICTIONS: outputs}
         selected = dict(outputs)
         if _hands_out(outputs[PREDICTIONS]):
@@ -169,12 +170,18 @@ def _to_path(model: keras.Model, where: Any) -> str | None:
         )
     try:
         # Operations are sorted by depth, so the one that makes the tensor is the last.
-        return keras.Model(_graph(model).input, where).operations[-1].name
+        maker = keras.Model(_graph(model).input, where).operations[-1]
     except (ValueError, AttributeError) as error:
         raise ValueError(
             f"The given tensor is not computed from the inputs of model '{model.name}'. Inside a "
             f"nested model, name the layer by its path instead. Received: {where}."
         ) from error
+    if isinstance(maker, keras.layers.InputLayer):
+        raise ValueError(
+            f"A feature must be computed by model '{model.name}', not be its input. "
+            f"Received: {where}."
+        )
+    return maker.name
 
 
 def _last_dense_input(model: keras.Model, role: str) -> tuple[str, bool]:
@@ -251,6 +258,7 @@ def _expose(model: keras.Model, targets: Mapping[str, tuple[str, bool]], role: s
 
 
 def _names(model: keras.Model, wanted: str = "") -> str:
-    names = [layer.name for layer in model.layers]
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    names = [layer.name for layer in layers]
     close = difflib.get_close_matches(wanted.split("/")[0], names, n=3, cutoff=0.4)
     return f"Nearest names: {close}." if close else f"Layers: {names}."

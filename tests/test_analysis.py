@@ -84,6 +84,33 @@ def test_wrong_features(features, message):
         band_similarity(features)
 
 
+def test_wrong_labels_and_shuffles():
+    features = {side: np.ones((4, 8)) for side in ("teacher", "student")}
+    with pytest.raises(ValueError, match="a label for each sample"):
+        band_similarity(features, labels=[0, 1, 2])
+    with pytest.raises(ValueError, match="`shuffles` must be an integer >= 1"):
+        band_similarity(features, shuffles=0)
+
+
+def test_one_hot_labels_and_bare_pairs():
+    class Bare(keras.utils.PyDataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return {side: value[8 * index : 8 * index + 8] for side, value in x.items()}
+
+    x, y = pairs()
+    distiller = FrequencyDistiller(classifier(6), classifier(4), cutoff=0.25)
+    sparse = band_similarity(distiller, (x, y))
+    one_hot = band_similarity(distiller, (x, np.eye(3)[y]))
+    assert sparse.per_class == one_hot.per_class
+    assert band_similarity(distiller, Bare()).mean == pytest.approx(sparse.mean, abs=1e-5)
+    # The distiller's own cutoff, unless another one is asked for.
+    assert band_similarity(distiller, (x, y), cutoff=0.25).mean == sparse.mean
+    assert band_similarity(distiller, (x, y), cutoff=0.5).mean != sparse.mean
+
+
 def test_plots(tmp_path):
     rng = np.random.default_rng(0)
     features = {side: rng.random((30, 16)) for side in ("teacher", "student")}

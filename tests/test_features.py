@@ -140,6 +140,24 @@ def test_wrong_features(where, message):
         tap(classifier(4), where)
 
 
+def test_an_input_is_no_feature():
+    model = classifier(4)
+    with pytest.raises(ValueError, match="not be its input"):
+        tap(model, model.inputs[0])
+
+
+def test_predictions_are_the_logits_whatever_else_is_handed_out():
+    class Three(TwoOutputs):
+        def call(self, inputs):
+            outputs = super().call(inputs)
+            return {**outputs, "predictions": ops.softmax(outputs["logits"])}
+
+    model = Three()
+    expected = model(INPUT)["logits"]
+    found = tap(model)(INPUT)["predictions"]
+    np.testing.assert_allclose(ops.convert_to_numpy(found), ops.convert_to_numpy(expected))
+
+
 def test_unknown_nested_path_names_what_is_there():
     with pytest.raises(ValueError, match=r"Nearest names: \['block'\]"):
         tap(nested(), "encoder/blok")

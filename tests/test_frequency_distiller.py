@@ -194,6 +194,50 @@ def test_weights_reach_every_term(how):
         assert logs[name][0] == pytest.approx(expected[name] * kept.mean(), rel=1e-4), name
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_sample_weight_of_further_axes():
+    """Weights of time steps count in the distillation terms by their mean."""
+    x, y = pairs(samples=8)
+    distiller = FrequencyDistiller(classifier(6), classifier(4), align_weight=0)
+    distiller.compile(keras.optimizers.SGD(0.0), loss=None)
+    weights = np.random.default_rng(0).random((8, 8)).astype("float32")
+    logs = [
+        distiller.fit(x, y, sample_weight=w, batch_size=8, verbose=0).history
+        for w in (weights, weights.mean(1))
+    ]
+    assert logs[0]["low_loss"] == pytest.approx(logs[1]["low_loss"], rel=1e-5)
+
+
+def test_students_of_several_outputs():
+    x, y = pairs()
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(16)(inputs)
+    outputs = [keras.layers.Dense(3, name="a")(hidden), keras.layers.Dense(1, name="b")(hidden)]
+    distiller = FrequencyDistiller(
+        classifier(6), keras.Model(inputs, outputs), student_features=hidden, align_weight=0
+    )
+    losses, metrics = {"a": cross_entropy(), "b": "mse"}, {"a": ["accuracy"], "b": ["mae"]}
+    distiller.compile("adam", loss=losses, metrics=metrics)
+    targets = {"a": y, "b": x["student"][:, :1]}
+    history = distiller.fit(x, targets, verbose=0).history
+    assert {"a_accuracy", "a_loss", "b_loss", "b_mae", "low_loss"} <= set(history)
+
+
+@pytest.mark.parametrize("how", ["fit", "train_on_batch"])
+def test_every_way_to_train_refreezes_the_teacher(how):
+    x, y = pairs()
+    distiller = FrequencyDistiller(classifier(6), classifier(4))
+    distiller.compile(keras.optimizers.AdamW(0.1, weight_decay=0.1), loss=cross_entropy())
+    before = [np.array(weight) for weight in distiller.teacher.get_weights()]
+    distiller.teacher.trainable = True
+    if how == "fit":
+        distiller.fit(x, y, verbose=0)
+    else:
+        distiller.train_on_batch(x, y)
+    for old, new in zip(before, distiller.teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 ABLATION = {
     "feature MSE": {"cutoff": None, "high_weight": 0, "align_weight": 0, "standardize": None},
     "frequency": {"high_loss": "mse", "align_weight": 0, "standardize": None},

@@ -122,6 +122,12 @@ def test_standardize_gradients_are_finite(scale):
     assert found[3].any()
 
 
+def test_standardize_half_precision_keeps_large_rows():
+    x = 20 * np.random.default_rng(0).normal(size=(2, 512))
+    y = ops.convert_to_numpy(Standardize(dtype="float16")(x.astype("float16")))
+    np.testing.assert_allclose(y.astype("float32").std(-1), 1, rtol=1e-2)
+
+
 def test_standardize_refuses_scale():
     with pytest.raises(ValueError, match="`scale` must be one of"):
         Standardize("l2")

@@ -70,7 +70,8 @@ def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
         # A PyDataset has a length and no end.
         pieces = map(data.__getitem__, range(len(data))) if _is_py_dataset(data) else data
         for piece in pieces:
-            yield keras.utils.unpack_x_y_sample_weight(tuple(piece))[:2]
+            whole = (piece,) if is_pair(piece) else tuple(piece)
+            yield keras.utils.unpack_x_y_sample_weight(whole)[:2]
 
 
 def _is_py_dataset(data: Any) -> bool:
@@ -82,8 +83,8 @@ def band_similarity(
     data: Any = None,
     *,
     labels: Any = None,
-    cutoff: float = 0.5,
-    axis: int = -1,
+    cutoff: float | None = None,
+    axis: int | None = None,
     shuffles: int = 5,
     seed: int = 0,
 ) -> SimilarityReport:
@@ -99,10 +100,11 @@ def band_similarity(
         source: A `FrequencyDistiller`, or features `{"teacher": array, "student": array}` of equal
             shape `(samples, ..., dim)`.
         data: With a distiller: see `extract_features`. Otherwise `None`.
-        labels: Integers, shape `(samples,)`, for the similarities per class; those in `data` serve
-            if `None`.
-        cutoff: Float in (0, 1), fraction of the spectrum that is low. Defaults to `0.5`.
-        axis: Integer, the axis to split. Defaults to `-1`.
+        labels: Integers, shape `(samples,)`, or one-hot, for the similarities per class; those in
+            `data` serve if `None`.
+        cutoff: Float in (0, 1), fraction of the spectrum that is low. Defaults to the distiller's,
+            or `0.5`.
+        axis: Integer, the axis to split. Defaults to the distiller's, or `-1`.
         shuffles: Integer >= 1, number of shuffles of the control. Defaults to `5`.
         seed: Integer, seed of the shuffles. Defaults to `0`.
 
@@ -139,6 +141,10 @@ def band_similarity(
             "Teacher and student features must have the same shape. "
             f"Received: teacher {pair[0].shape}, student {pair[1].shape}."
         )
+    if not isinstance(shuffles, int) or shuffles < 1:
+        raise ValueError(f"`shuffles` must be an integer >= 1. Received: shuffles={shuffles!r}.")
+    cutoff = cutoff or getattr(source, "cutoff", None) or 0.5
+    axis = int(axis or getattr(source, "axis", -1))
     splits = [FrequencySplit(cutoff, axis, include_dc=dc) for dc in (False, True)]
     samples = {"raw": _cosine(pair, axis), **_bands(pair, splits, axis)}
     rng = np.random.default_rng(seed)
@@ -149,7 +155,15 @@ def band_similarity(
 
     per_class = {}
     if labels is not None:
-        labels = np.asarray(labels).reshape(-1)
+        labels = np.asarray(labels)
+        if labels.ndim == 2 and labels.shape[-1] > 1:
+            labels = labels.argmax(-1)
+        labels = labels.reshape(-1)
+        if len(labels) != len(pair[0]):
+            raise ValueError(
+                "There must be a label for each sample. "
+                f"Received: {len(labels)} labels for {len(pair[0])} samples."
+            )
         per_class = {int(c): _means(samples, labels == c) for c in np.unique(labels)}
     return SimilarityReport(_means(samples, slice(None)), per_class, samples)
 

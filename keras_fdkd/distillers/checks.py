@@ -33,7 +33,7 @@ def check_feature(feature: keras.KerasTensor, axis: int, role: str) -> None:
             "all but the batch size known; pool it over axes of unknown size. "
             f"Received: {feature.name!r} of shape {shape}."
         )
-    if not isinstance(axis, int) or axis == 0 or not -len(shape) < axis < len(shape):
+    if type(axis) is not int or axis == 0 or not -len(shape) < axis < len(shape):
         raise ValueError(
             f"`axis` must be one of the axes 1..{len(shape) - 1} of the feature. "
             f"Received: axis={axis!r} for shape {shape}."
@@ -49,12 +49,21 @@ def resolve_band_loss(loss: Any, name: str) -> keras.losses.Loss:
     """Return the `keras.losses.Loss` that `loss` names or is."""
     if isinstance(loss, str) and loss in _BAND_LOSSES:
         return _BAND_LOSSES[loss]()
-    if isinstance(loss, keras.losses.Loss):
-        return loss
-    raise ValueError(
-        f"`{name}` must be one of {sorted(_BAND_LOSSES)} or a `keras.losses.Loss`. "
-        f"Received: {name}={loss!r}."
-    )
+    check_loss(loss, name, f"one of {sorted(_BAND_LOSSES)} or ")
+    return loss
+
+
+def check_loss(loss: Any, name: str, others: str = "") -> None:
+    """Raise unless `loss` is a `keras.losses.Loss` that reduces to a scalar."""
+    if not isinstance(loss, keras.losses.Loss):
+        raise ValueError(
+            f"`{name}` must be {others}a `keras.losses.Loss`. Received: {name}={loss!r}."
+        )
+    if loss.reduction in (None, "none"):
+        raise ValueError(
+            f"`{name}` must reduce to a scalar, by 'sum_over_batch_size' for example. "
+            f"Received: reduction={loss.reduction!r}."
+        )
 
 
 def resolve_projector(

@@ -75,6 +75,8 @@ class CrossModalDistiller(keras.Model):
         self._student_tap = student_tap
         self._trackers = {name: keras.metrics.Mean(name=name) for name in ("task_loss", *logs)}
         self.teacher.trainable = False
+        if isinstance(student_tap.spec[PREDICTIONS], (list, tuple)):
+            self.output_names = student.output_names  # Losses and metrics by name, as in Keras.
         self.built = True
 
     def compare(self, teacher: dict[str, Any], student: dict[str, Any]) -> dict[str, Any]:
@@ -104,11 +106,26 @@ class CrossModalDistiller(keras.Model):
         compared = self.compare(inputs[TEACHER_OUTPUTS], student)
         return {PREDICTIONS: student[PREDICTIONS], **compared}
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Configure training, see `keras.Model.compile`."""
+        self.teacher.trainable = False
+        super().compile(*args, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        self.teacher.trainable = False  # Every way to train comes through here.
+        return super().make_train_function(force)
+
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train the student, see `keras.Model.fit`.
 
         Args:
             x: `{"teacher": inputs, "student": inputs}`, each side any nested structure of arrays;
+                the teacher's features may stand in for its inputs as
+                `"teacher_outputs": {"features": array}`;
                 or a `tf.data.Dataset`, `keras.utils.PyDataset` or torch `DataLoader` of
                 `(x, y)` or `(x, y, sample_weight)`. Validation data may hold the student's
                 inputs alone.
@@ -157,7 +174,7 @@ class CrossModalDistiller(keras.Model):
         logs = {"task_loss": self._task_loss(x, y, predictions, sample_weight, training)}
         total = logs["task_loss"]
         if compared is not None:
-            terms, monitors = self.terms(compared, y, sample_weight)
+            terms, monitors = self.terms(compared, y, _per_sample(sample_weight))
             for name, (weight, value) in terms.items():
                 total = total + weight * value
                 logs[name] = value
@@ -210,6 +227,18 @@ def _split(x: Any, y_pred: Any) -> tuple[Any, dict[str, Any] | None]:
     if not (is_pair(x) and TEACHER_OUTPUTS in x):
         return y_pred, None
     return y_pred[PREDICTIONS], {name: y_pred[name] for name in y_pred if name != PREDICTIONS}
+
+
+def _per_sample(sample_weight: Any) -> Any:
+    """One weight a sample, which is what a distillation term can use."""
+    if sample_weight is None or not keras.tree.is_nested(sample_weight):
+        if sample_weight is None or len(sample_weight.shape) < 2:
+            return sample_weight
+        return ops.mean(sample_weight, axis=tuple(range(1, len(sample_weight.shape))))
+    raise ValueError(
+        "The terms of distillation take one weight a sample. With weights of their own for several "
+        f"outputs they have none. Received: {type(sample_weight).__name__} of sample weights."
+    )
 
 
 def _check_disjoint(teacher: keras.Model, student: keras.Model) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.data import STUDENT, TEACHER, check_pair
+from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair
 from keras_fdkd.distillers.align_loss import check_labels, count_classes, resolve_align_loss
 from keras_fdkd.distillers.checks import (
     check_feature,
+    check_loss,
     check_weights,
     resolve_band_loss,
     resolve_projector,
@@ -17,6 +18,7 @@ from keras_fdkd.distillers.checks import (
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 from keras_fdkd.features import PREDICTIONS
 from keras_fdkd.layers import BandClassifier, FrequencySplit, Standardize
+from keras_fdkd.layers.standardize import SCALES
 
 #: Arguments of `FrequencyDistiller` that give the loss of the authors' published code.
 PUBLISHED: dict[str, Any] = {
@@ -146,6 +148,11 @@ class FrequencyDistiller(CrossModalDistiller):
             align_weight=align_weight,
             band_task_weight=band_task_weight,
         )
+        if standardize is not None and standardize not in SCALES:
+            raise ValueError(
+                f"`standardize` must be one of {SCALES} or `None`. "
+                f"Received: standardize={standardize!r}."
+            )
         if cutoff is None and high_weight:
             raise ValueError(
                 "`cutoff=None` leaves no high band: pass `high_weight=0` with it. "
@@ -181,11 +188,8 @@ class FrequencyDistiller(CrossModalDistiller):
             "low": resolve_band_loss(low_loss, "low_loss"),
             "high": resolve_band_loss(high_loss, "high_loss"),
         }
-        if not (align_loss is None or isinstance(align_loss, keras.losses.Loss)):
-            raise ValueError(
-                "`align_loss` must be a `keras.losses.Loss` on labels and logits, or `None`. "
-                f"Received: align_loss={align_loss!r}."
-            )
+        if align_loss is not None:
+            check_loss(align_loss, "align_loss")
         self.align_loss = align_loss
         self._align_loss: Any = None
 
@@ -222,10 +226,6 @@ class FrequencyDistiller(CrossModalDistiller):
         if self.align_heads or self.band_task_heads:
             self._align_loss = self.align_loss or resolve_align_loss(self.loss)
 
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         if self._align_loss is not None and hasattr(y, "shape"):
             classes = self._student_tap.spec[PREDICTIONS].shape[-1]
@@ -241,15 +241,18 @@ class FrequencyDistiller(CrossModalDistiller):
         """Return teacher and student feature of pairs, as compared: projected, before the split.
 
         Args:
-            x: `{"teacher": inputs, "student": inputs}` of arrays.
+            x: `{"teacher": inputs, "student": inputs}` of arrays, or with `"teacher_outputs"`.
             batch_size: See `keras.Model.predict`.
 
         Returns:
             Two NumPy arrays of one shape `(samples, ..., dim)`.
         """
         check_pair(x)
-        sides = ((self._teacher_tap, x[TEACHER]), (self._student_tap, x[STUDENT]))
-        teacher, student = (tap.predict(inputs, batch_size)["features"] for tap, inputs in sides)
+        if TEACHER in x:
+            teacher = self._teacher_tap.predict(x[TEACHER], batch_size)["features"]
+        else:
+            teacher = ops.convert_to_numpy(x[TEACHER_OUTPUTS]["features"])
+        student = self._student_tap.predict(x[STUDENT], batch_size)["features"]
         if self.projector is not None:
             student = ops.convert_to_numpy(self.projector(student))
         return teacher, student

@@ -91,7 +91,8 @@ class FrequencySplit(keras.layers.Layer):
 
     def call(self, inputs: Any) -> tuple[Any, Any]:
         # The transforms exist in float32 and float64 only.
-        dtype = "float64" if inputs.dtype == "float64" else "float32"
+        given = keras.backend.standardize_dtype(inputs.dtype)
+        dtype = "float64" if given == "float64" else "float32"
         x = ops.moveaxis(ops.cast(inputs, dtype), self.axis, -1)
         mean = ops.mean(x, axis=-1, keepdims=True)
         centered = x - mean

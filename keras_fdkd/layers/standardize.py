@@ -31,10 +31,11 @@ class Standardize(keras.layers.Layer):
         **kwargs: See `keras.layers.Layer`.
 
     Call args:
-        inputs: Float tensor of any rank, shape `(batch, ..., n, ...)`.
+        inputs: Float tensor of any rank, shape `(batch, ..., n, ...)`. Half precision is computed
+            in float32.
 
     Returns:
-        Tensor of the shape of `inputs`.
+        Tensor of the shape of `inputs` and the dtype of the layer.
 
     Raises:
         ValueError: If `scale` is unknown.
@@ -66,7 +67,9 @@ class Standardize(keras.layers.Layer):
         self.epsilon = epsilon
 
     def call(self, inputs: Any) -> Any:
-        x = inputs
+        # A sum of squares leaves the range of half precision soon.
+        given = keras.backend.standardize_dtype(inputs.dtype)
+        x = ops.cast(inputs, "float64" if given == "float64" else "float32")
         if self.center:
             x = x - ops.mean(x, axis=self.axis, keepdims=True)
         energy = ops.sum(ops.square(x), axis=self.axis, keepdims=True)
@@ -75,7 +78,7 @@ class Standardize(keras.layers.Layer):
         inverse = ops.where(alive, ops.rsqrt(ops.where(alive, energy, 1.0)), 0.0)
         if self.scale == "variance":
             inverse = inverse * x.shape[self.axis] ** 0.5
-        return x * inverse
+        return ops.cast(x * inverse, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
         return input_shape
