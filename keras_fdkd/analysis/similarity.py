@@ -143,8 +143,10 @@ def band_similarity(
         )
     if not isinstance(shuffles, int) or shuffles < 1:
         raise ValueError(f"`shuffles` must be an integer >= 1. Received: shuffles={shuffles!r}.")
-    cutoff = cutoff or getattr(source, "cutoff", None) or 0.5
-    axis = int(axis or getattr(source, "axis", -1))
+    if cutoff is None:
+        cutoff = 0.5 if isinstance(source, Mapping) else source.cutoff or 0.5
+    if axis is None:
+        axis = -1 if isinstance(source, Mapping) else int(source.axis)
     splits = [FrequencySplit(cutoff, axis, include_dc=dc) for dc in (False, True)]
     samples = {"raw": _cosine(pair, axis), **_bands(pair, splits, axis)}
     rng = np.random.default_rng(seed)
