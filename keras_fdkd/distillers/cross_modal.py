@@ -115,9 +115,9 @@ class CrossModalDistiller(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
-    def make_train_function(self, force: bool = False) -> Any:
-        self.teacher.trainable = False  # Every way to train comes through here.
-        return super().make_train_function(force)
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        self.teacher.trainable = False
+        return super().train_on_batch(*args, **kwargs)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train the student, see `keras.Model.fit`.
