@@ -173,13 +173,13 @@ class CrossModalDistiller(keras.Model):
         predictions, compared = _split(x, y_pred)
         logs = {"task_loss": self._task_loss(x, y, predictions, sample_weight, training)}
         total = logs["task_loss"]
+        size = ops.shape(keras.tree.flatten(x)[0])[0]
         if compared is not None:
-            terms, monitors = self.terms(compared, y, _per_sample(sample_weight))
+            terms, monitors = self.terms(compared, y, _per_sample(sample_weight, size))
             for name, (weight, value) in terms.items():
                 total = total + weight * value
                 logs[name] = value
             logs.update(monitors)
-        size = ops.shape(keras.tree.flatten(x)[0])[0]
         for name, value in logs.items():
             self._trackers[name].update_state(value, sample_weight=size)
         return total
@@ -229,12 +229,13 @@ def _split(x: Any, y_pred: Any) -> tuple[Any, dict[str, Any] | None]:
     return y_pred[PREDICTIONS], {name: y_pred[name] for name in y_pred if name != PREDICTIONS}
 
 
-def _per_sample(sample_weight: Any) -> Any:
+def _per_sample(sample_weight: Any, size: Any) -> Any:
     """One weight a sample, which is what a distillation term can use."""
-    if sample_weight is None or not keras.tree.is_nested(sample_weight):
-        if sample_weight is None or len(sample_weight.shape) < 2:
-            return sample_weight
-        return ops.mean(sample_weight, axis=tuple(range(1, len(sample_weight.shape))))
+    if sample_weight is None:
+        return None
+    if not keras.tree.is_nested(sample_weight):
+        # TensorFlow's adapters give weights of unknown rank.
+        return ops.mean(ops.reshape(sample_weight, (size, -1)), axis=-1)
     raise ValueError(
         "The terms of distillation take one weight a sample. With weights of their own for several "
         f"outputs they have none. Received: {type(sample_weight).__name__} of sample weights."
