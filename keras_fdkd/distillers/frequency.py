@@ -46,7 +46,7 @@ class FrequencyDistiller(CrossModalDistiller):
     size `D`, so a band term is at most `4 / D`: with `D = 512` its gradient is about 1/2500 of the
     cross-entropy's, and the classifiers do nearly all the work. Here bands have unit variance by
     default, which multiplies the low term by `D`: it is `2 - 2 cos(teacher, student)`, between 0
-    and 4 for any `D`, beside a cross-entropy. The default weights 3, 1 and 0.3 did best of eight
+    and 4 for any `D`, beside a cross-entropy. The default weights 3, 1 and 0.3 did best of nine
     settings on validation subjects of the watch data (`recipes.watch`), both directions.
 
     **The authors' configuration** is `FrequencyDistiller(teacher, student, **PUBLISHED)`: unit
