@@ -35,8 +35,7 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session, backend: str) -> None:
     """Run the whole suite with one backend installed and no other."""
     install(session, backend, extra="dev")
-    others = {"jax": "jax", "torch": "torch", "tensorflow": "tensorflow"}
-    del others[backend]
+    others = [name for name in BACKENDS if name != backend]
     check = "import importlib.util, sys; sys.exit(any(map(importlib.util.find_spec, sys.argv[1:])))"
     session.run("python", "-c", check, *others)
     session.run("python", "-m", "pytest", *session.posargs, env={**QUIET, "KERAS_BACKEND": backend})

@@ -117,7 +117,7 @@ def test_one_student_forward_a_step():
     assert float(counter.calls) == 3  # 24 samples in batches of 8
 
 
-def test_one_teacher_forward_a_step(monkeypatch):
+def test_one_teacher_forward_a_step():
     """State inside the teacher is dropped, so its passes are counted where they are made."""
     calls = []
 
