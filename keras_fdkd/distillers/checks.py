@@ -1,22 +1,20 @@
 """Checks and defaults of the distillers' arguments."""
 
-import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
+from keras import ops
 
+from keras_fdkd.data import is_pair
 from keras_fdkd.layers import FeatureProjector
-from keras_fdkd.losses import LogMeanSquaredError
-
-_BAND_LOSSES = {"mse": keras.losses.MeanSquaredError, "log_mse": LogMeanSquaredError}
+from keras_fdkd.losses.cross_modal_loss import check_number
 
 
 def check_weights(**weights: Any) -> None:
     """Raise unless each weight is a finite number >= 0 and one of them is positive."""
     for name, weight in weights.items():
-        number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-        if not number or not math.isfinite(weight) or weight < 0:
-            raise ValueError(f"`{name}` must be a finite number >= 0. Received: {name}={weight!r}.")
+        check_number(name, weight)
     if not any(weights.values()):
         raise ValueError(
             "At least one weight must be positive: with all of them 0 nothing is distilled; train "
@@ -45,27 +43,6 @@ def check_feature(feature: keras.KerasTensor, axis: int, role: str) -> None:
         )
 
 
-def resolve_band_loss(loss: Any, name: str) -> keras.losses.Loss:
-    """Return the `keras.losses.Loss` that `loss` names or is."""
-    if isinstance(loss, str) and loss in _BAND_LOSSES:
-        return _BAND_LOSSES[loss]()
-    check_loss(loss, name, f"one of {sorted(_BAND_LOSSES)} or ")
-    return loss
-
-
-def check_loss(loss: Any, name: str, others: str = "") -> None:
-    """Raise unless `loss` is a `keras.losses.Loss` that reduces to a scalar."""
-    if not isinstance(loss, keras.losses.Loss):
-        raise ValueError(
-            f"`{name}` must be {others}a `keras.losses.Loss`. Received: {name}={loss!r}."
-        )
-    if loss.reduction in (None, "none"):
-        raise ValueError(
-            f"`{name}` must reduce to a scalar, by 'sum_over_batch_size' for example. "
-            f"Received: reduction={loss.reduction!r}."
-        )
-
-
 def resolve_projector(
     projector: Any, teacher: keras.KerasTensor, student: keras.KerasTensor
 ) -> keras.Layer | None:
@@ -89,3 +66,38 @@ def resolve_projector(
             f"pooled layers. Received: teacher {teacher.shape}, student {student.shape}."
         )
     return projector
+
+
+def check_disjoint(teacher: keras.Model, student: keras.Model) -> None:
+    """Raise if the models share a variable."""
+    ids = {id(variable) for variable in teacher.variables}
+    shared = [variable.path for variable in student.variables if id(variable) in ids]
+    if shared:
+        raise ValueError(
+            "Teacher and student must not share layers: freezing the teacher would freeze the "
+            "student's. Build one of them anew, or use `keras.models.clone_model`. "
+            f"Received shared variables: {shared}."
+        )
+
+
+def check_input_names(student: keras.Model) -> None:
+    """Raise if the student's own dict of inputs looks like a pair."""
+    inputs = getattr(student, "input", None)
+    if isinstance(inputs, Mapping) and is_pair(inputs):
+        raise ValueError(
+            'The student\'s inputs must not be named like the sides of a pair, "teacher" and '
+            f'"student". Received input names: {sorted(inputs)}.'
+        )
+
+
+def per_sample(sample_weight: Any, size: Any) -> Any:
+    """Return one weight a sample, which is what a distillation term can use."""
+    if sample_weight is None:
+        return None
+    if not keras.tree.is_nested(sample_weight):
+        # TensorFlow's adapters give weights of unknown rank.
+        return ops.mean(ops.reshape(sample_weight, (size, -1)), axis=-1)
+    raise ValueError(
+        "The terms of distillation take one weight a sample. With weights of their own for several "
+        f"outputs they have none. Received: {type(sample_weight).__name__} of sample weights."
+    )

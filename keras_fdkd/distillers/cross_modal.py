@@ -6,33 +6,65 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair, is_pair
+from keras_fdkd.data import INDEX, STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair, is_pair
+from keras_fdkd.distillers.checks import check_disjoint, check_input_names, per_sample
+from keras_fdkd.distillers.loss_terms import LossTerms
 from keras_fdkd.distillers.teacher_pass import teacher_pass
-from keras_fdkd.features import PREDICTIONS, FeatureTap
+from keras_fdkd.features import FEATURES, PREDICTIONS, FeatureTap
+
+_LOSSES = "losses"
 
 
+@keras.saving.register_keras_serializable(package="keras_fdkd")
 class CrossModalDistiller(keras.Model):
-    """Base of the distillers: one frozen teacher pass and one student pass a step.
+    """Train a student with a frozen teacher that sees another modality, by any losses.
 
-    A subclass says what to compare (`compare`, where trainable layers run) and how to score it
-    (`terms`). Everything else is Keras's own training step: gradient, loss scaling, distribution,
-    optimizer, metrics.
+    `loss = task_loss + sum(weight * distillation_loss)`, with one teacher pass and one student
+    pass a step. The losses are `keras.distillation.DistillationLoss` objects: Keras's own
+    `LogitsDistillation` and `FeatureDistillation`, those of `keras_fdkd.losses`, or yours. Gradient,
+    loss scaling, distribution, optimizer and metrics are those of Keras's own training step.
+
+    A layer name in a loss may be a path through nested models (`"backbone/pool"`). Without one,
+    Keras's losses compare the predictions; those of `keras_fdkd.losses` compare the predictions
+    (which must be logits) or the features, as each says.
+
+    A subclass may add terms: `compare` says what to compare (trainable layers run there) and
+    `terms` how to score it.
 
     Args:
         teacher: Built `keras.Model`. It is frozen in place and runs in inference mode.
         student: Built `keras.Model` with inputs of its own.
+        losses: List of `keras.distillation.DistillationLoss`. Defaults to `None`, for subclasses
+            that add terms of their own.
+        loss_weights: List of numbers >= 0, one for each of `losses`. Defaults to `None`: ones. The
+            weight of the task loss is `compile(loss_weights=...)`.
         teacher_features, student_features: Where to read the feature of each model, see
             `keras_fdkd.features.FeatureTap`.
         logs: Names of the terms and monitors that `terms` returns; they appear in the logs besides
-            `task_loss`.
+            `task_loss` and one term for each of `losses`, such as `logits_distillation_loss`.
         **kwargs: See `keras.Model`.
 
     Raises:
-        ValueError: If a model is not a built `keras.Model`, a feature cannot be found, or the
-            models share layers.
+        ValueError: If a model is not a built `keras.Model`, a feature cannot be found, outputs do
+            not fit a loss, there is nothing to distil, or the models share layers. In training
+            with sample weights, if a loss is Keras's own: those cannot take them.
 
     Example:
     >>> import numpy as np
+    >>> def model(size):
+    ...     return keras.Sequential([keras.Input((size,)), keras.layers.Dense(16, "relu"),
+    ...                              keras.layers.Dense(3)])
+    >>> distiller = CrossModalDistiller(
+    ...     model(6), model(4), losses=[keras.distillation.LogitsDistillation(temperature=4.0)]
+    ... )
+    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    >>> distiller.compile("adam", loss=loss)
+    >>> x = {"teacher": np.ones((8, 6), "float32"), "student": np.ones((8, 4), "float32")}
+    >>> sorted(distiller.fit(x, np.zeros(8, "int32"), verbose=0).history)
+    ['logits_distillation_loss', 'loss', 'task_loss']
+
+    Terms of one's own:
+
     >>> class FeatureDistiller(CrossModalDistiller):
     ...     def compare(self, teacher, student):
     ...         return {"teacher": teacher["features"], "student": student["features"]}
@@ -40,44 +72,68 @@ class CrossModalDistiller(keras.Model):
     ...         loss = keras.losses.CosineSimilarity()
     ...         value = loss(compared["teacher"], compared["student"], sample_weight)
     ...         return {"cosine_loss": (1.0, value)}, {}
-    >>> def model(size):
-    ...     return keras.Sequential([keras.Input((size,)), keras.layers.Dense(16, "relu"),
-    ...                              keras.layers.Dense(3)])
     >>> distiller = FeatureDistiller(model(6), model(4), logs=("cosine_loss",))
-    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     >>> distiller.compile("adam", loss=loss)
-    >>> x = {"teacher": np.ones((8, 6), "float32"), "student": np.ones((8, 4), "float32")}
     >>> sorted(distiller.fit(x, np.zeros(8, "int32"), verbose=0).history)
     ['cosine_loss', 'loss', 'task_loss']
     """
+
+    _losses_argument = "losses"  # what a subclass calls it, for messages
 
     def __init__(
         self,
         teacher: keras.Model,
         student: keras.Model,
         *,
+        losses: "list[keras.distillation.DistillationLoss] | None" = None,
+        loss_weights: list[float] | None = None,
         teacher_features: "str | keras.KerasTensor | None" = None,
         student_features: "str | keras.KerasTensor | None" = None,
         logs: tuple[str, ...] = (),
         **kwargs: Any,
     ) -> None:
-        teacher_tap = FeatureTap(teacher, {"features": teacher_features}, TEACHER)
-        student_tap = FeatureTap(student, {"features": student_features}, STUDENT)
+        terms = LossTerms(losses, loss_weights, self._losses_argument)
+        own_terms = type(self).terms is not CrossModalDistiller.terms
+        if not (terms.losses or own_terms):
+            raise ValueError("Without `losses` there is nothing to distil. Received: losses=None.")
+        reads, taps = {}, {}
+        for role, model, where in (
+            (TEACHER, teacher, teacher_features),
+            (STUDENT, student, student_features),
+        ):
+            reads[role] = terms.reads(role)
+            if own_terms or FEATURES in reads[role]:
+                reads[role][FEATURES] = where
+            elif where is not None:
+                raise ValueError(
+                    f"None of the losses reads `{role}_features`. Give the path to a loss, or "
+                    f"leave it out. Received: {role}_features={where!r}."
+                )
+            inner = {name: path for name, path in reads[role].items() if name != PREDICTIONS}
+            taps[role] = FeatureTap(model, inner, role)
+        teacher_tap, student_tap = taps[TEACHER], taps[STUDENT]
         # Loss scaling follows the dtype policy: it is the student that trains.
         kwargs.setdefault("dtype", student.dtype_policy)
         super().__init__(**kwargs)
         self.autocast = False  # Each model casts its own inputs.
-        _check_disjoint(teacher, student)
-        _check_input_names(student)
+        check_disjoint(teacher, student)
+        check_input_names(student)
         self.teacher = teacher
         self.student = student
         self._teacher_tap = teacher_tap
         self._student_tap = student_tap
-        self._trackers = {name: keras.metrics.Mean(name=name) for name in ("task_loss", *logs)}
-        self.teacher.trainable = False
+        self._loss_terms = terms
+        self._teacher_reads = set(reads[TEACHER])
+        self.adapters = terms.build(teacher_tap.spec, student_tap.spec)
+        names = ("task_loss", *(f"{name}_loss" for name in terms.losses), *logs)
+        self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
+        self._freeze_teacher()
         if isinstance(student_tap.spec[PREDICTIONS], (list, tuple)):
             self.output_names = student.output_names  # Losses and metrics by name, as in Keras.
         self.built = True
+
+    def _freeze_teacher(self) -> None:
+        self.teacher.trainable = False
 
     def compare(self, teacher: dict[str, Any], student: dict[str, Any]) -> dict[str, Any]:
         """Return what the terms need, from the outputs of both taps. Runs inside `call`."""
@@ -96,19 +152,24 @@ class CrossModalDistiller(keras.Model):
     @trainable.setter
     def trainable(self, value: bool) -> None:
         keras.Model.trainable.fset(self, value)
-        self.teacher.trainable = False  # Keras recurses into sublayers.
+        self._freeze_teacher()  # Keras recurses into sublayers.
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         student_inputs = inputs[STUDENT] if is_pair(inputs) else inputs
         student = self._student_tap(student_inputs, training=training)
         if not (is_pair(inputs) and TEACHER_OUTPUTS in inputs):
             return student[PREDICTIONS]
-        compared = self.compare(inputs[TEACHER_OUTPUTS], student)
+        teacher = inputs[TEACHER_OUTPUTS]
+        compared = self.compare(teacher, student)
+        if self._loss_terms.losses:
+            compared[_LOSSES] = self._loss_terms.compare(
+                self.adapters, teacher, student, training, inputs.get(INDEX) if training else None
+            )
         return {PREDICTIONS: student[PREDICTIONS], **compared}
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Configure training, see `keras.Model.compile`."""
-        self.teacher.trainable = False
+        self._freeze_teacher()
         super().compile(*args, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -116,7 +177,7 @@ class CrossModalDistiller(keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        self.teacher.trainable = False
+        self._freeze_teacher()
         return super().train_on_batch(*args, **kwargs)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -124,8 +185,9 @@ class CrossModalDistiller(keras.Model):
 
         Args:
             x: `{"teacher": inputs, "student": inputs}`, each side any nested structure of arrays;
-                the teacher's features may stand in for its inputs as
-                `"teacher_outputs": {"features": array}`;
+                the teacher's outputs may stand in for its inputs, as
+                `"teacher_outputs": {"features": array}`, with what the losses read of it;
+                `"index"`, the number of each sample, for losses that ask for it;
                 or a `tf.data.Dataset`, `keras.utils.PyDataset` or torch `DataLoader` of
                 `(x, y)` or `(x, y, sample_weight)`. Validation data may hold the student's
                 inputs alone.
@@ -136,10 +198,10 @@ class CrossModalDistiller(keras.Model):
         Returns:
             A `keras.callbacks.History`.
         """
-        self.teacher.trainable = False
+        self._freeze_teacher()
         # Anything but arrays is a data set, which yields the pair: `train_step` checks it.
         if y is not None:
-            check_pair(x)
+            self._check_pair(x)
         return super().fit(x, y, *args, **kwargs)
 
     def train_step(self, *args: Any) -> Any:
@@ -153,14 +215,17 @@ class CrossModalDistiller(keras.Model):
     def _with_teacher_outputs(self, data: Any, state: Any = None, *, train: bool) -> Any:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if train:
-            check_pair(x)
+            self._check_pair(x)
         if is_pair(x) and TEACHER in x:
             values = None if state is None else state[1]
             outputs = teacher_pass(
                 self._teacher_tap, x[TEACHER], self.non_trainable_variables, values
             )
-            x = {STUDENT: x[STUDENT], TEACHER_OUTPUTS: outputs}
+            x = {**{key: x[key] for key in x if key != TEACHER}, TEACHER_OUTPUTS: outputs}
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+
+    def _check_pair(self, x: Any) -> None:
+        check_pair(x, self._teacher_reads, self._loss_terms.needs_index)
 
     def compute_loss(
         self,
@@ -175,8 +240,10 @@ class CrossModalDistiller(keras.Model):
         total = logs["task_loss"]
         size = ops.shape(keras.tree.flatten(x)[0])[0]
         if compared is not None:
-            terms, monitors = self.terms(compared, y, _per_sample(sample_weight, size))
-            for name, (weight, value) in terms.items():
+            sample_weight = per_sample(sample_weight, size)
+            added = self._loss_terms.terms(compared.pop(_LOSSES, {}), y, sample_weight)
+            terms, monitors = self.terms(compared, y, sample_weight)
+            for name, (weight, value) in {**added, **terms}.items():
                 total = total + weight * value
                 logs[name] = value
             logs.update(monitors)
@@ -205,8 +272,13 @@ class CrossModalDistiller(keras.Model):
         config = {
             "teacher": keras.saving.serialize_keras_object(self.teacher),
             "student": keras.saving.serialize_keras_object(self.student),
-            "teacher_features": self._teacher_tap.paths["features"],
-            "student_features": self._student_tap.paths["features"],
+            "teacher_features": self._teacher_tap.paths.get(FEATURES),
+            "student_features": self._student_tap.paths.get(FEATURES),
+            "losses": [
+                keras.saving.serialize_keras_object(loss)
+                for loss in self._loss_terms.losses.values()
+            ],
+            "loss_weights": list(self._loss_terms.weights.values()),
         }
         return {**super().get_config(), **config}
 
@@ -215,7 +287,7 @@ class CrossModalDistiller(keras.Model):
         return cls(
             **{
                 name: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
-                if isinstance(value, Mapping) and "class_name" in value
+                if isinstance(value, (Mapping, list))
                 else value
                 for name, value in config.items()
             }
@@ -227,36 +299,3 @@ def _split(x: Any, y_pred: Any) -> tuple[Any, dict[str, Any] | None]:
     if not (is_pair(x) and TEACHER_OUTPUTS in x):
         return y_pred, None
     return y_pred[PREDICTIONS], {name: y_pred[name] for name in y_pred if name != PREDICTIONS}
-
-
-def _per_sample(sample_weight: Any, size: Any) -> Any:
-    """One weight a sample, which is what a distillation term can use."""
-    if sample_weight is None:
-        return None
-    if not keras.tree.is_nested(sample_weight):
-        # TensorFlow's adapters give weights of unknown rank.
-        return ops.mean(ops.reshape(sample_weight, (size, -1)), axis=-1)
-    raise ValueError(
-        "The terms of distillation take one weight a sample. With weights of their own for several "
-        f"outputs they have none. Received: {type(sample_weight).__name__} of sample weights."
-    )
-
-
-def _check_disjoint(teacher: keras.Model, student: keras.Model) -> None:
-    ids = {id(variable) for variable in teacher.variables}
-    shared = [variable.path for variable in student.variables if id(variable) in ids]
-    if shared:
-        raise ValueError(
-            "Teacher and student must not share layers: freezing the teacher would freeze the "
-            "student's. Build one of them anew, or use `keras.models.clone_model`. "
-            f"Received shared variables: {shared}."
-        )
-
-
-def _check_input_names(student: keras.Model) -> None:
-    inputs = getattr(student, "input", None)
-    if isinstance(inputs, Mapping) and is_pair(inputs):
-        raise ValueError(
-            'The student\'s inputs must not be named like the sides of a pair, "teacher" and '
-            f'"student". Received input names: {sorted(inputs)}.'
-        )

@@ -1,6 +1,5 @@
 """FrequencyDistiller: frequency-decoupled cross-modal knowledge distillation."""
 
-import math
 from typing import Any
 
 import keras
@@ -8,17 +7,11 @@ from keras import ops
 
 from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair
 from keras_fdkd.distillers.align_loss import check_labels, count_classes, resolve_align_loss
-from keras_fdkd.distillers.checks import (
-    check_feature,
-    check_loss,
-    check_weights,
-    resolve_band_loss,
-    resolve_projector,
-)
+from keras_fdkd.distillers.checks import check_feature, check_weights, resolve_projector
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 from keras_fdkd.features import PREDICTIONS
-from keras_fdkd.layers import BandClassifier, FrequencySplit, Standardize
-from keras_fdkd.layers.standardize import SCALES
+from keras_fdkd.layers import BandClassifier
+from keras_fdkd.losses.frequency_distillation import FrequencyDistillation, check_loss
 
 #: Arguments of `FrequencyDistiller` that give the loss of the authors' published code.
 PUBLISHED: dict[str, Any] = {
@@ -73,31 +66,26 @@ class FrequencyDistiller(CrossModalDistiller):
             model's last `Dense` layer (or `output["features"]` of a model that returns
             `{"features": ..., "logits": ...}`), a layer path such as `"backbone/pool"`, or a
             `keras.KerasTensor`. Shape `(batch, ..., dim)`.
-        cutoff: Float in (0, 1), the fraction of the non-DC spectrum that is low; or `None` to
-            compare the whole feature as if it were the low band. Defaults to `0.5`.
-        axis: Integer, the axis of the teacher's feature that is split: `-1` for channels, or an
-            axis with an order of its own, such as time. Defaults to `-1`.
-        standardize: `"variance"`, `"norm"` (the paper's) or `None`, see
-            `keras_fdkd.layers.Standardize`. Defaults to `"variance"`.
-        low_weight, high_weight: Floats >= 0, weights of the band terms. A term of weight 0 is not
-            computed. Default to `3.0` and `1.0`.
+        cutoff, axis, standardize, low_weight, high_weight, low_loss, high_loss: See
+            `keras_fdkd.losses.FrequencyDistillation`. `axis` is `-1` for channels, or an axis of
+            the teacher's feature with an order of its own, such as time.
         align_weight: Float >= 0, weight of the sum of the four cross-entropies of the shared
             classifiers. 0 removes the classifiers. Defaults to `0.3`.
         band_task_weight: Float >= 0, weight of the authors' task heads, one on each student band.
             Defaults to `0.0`: no such heads.
-        low_loss, high_loss: `"mse"`, `"log_mse"` or a `keras.losses.Loss` that takes teacher and
-            student bands of shape `(batch, values)`. Default to `"mse"` and `"log_mse"`.
         align_loss: `keras.losses.Loss` that takes labels and the logits of a head, or `None` to
             use the compiled cross-entropy on logits. Defaults to `None`.
         projector: `"auto"` for a `FeatureProjector` from student to teacher size where the sizes
             differ, a `keras.Layer` that maps the student's feature to the shape of the teacher's,
             or `None` to refuse. Defaults to `"auto"`.
+        extra_losses, extra_loss_weights: Further losses beside the bands, see `losses` and
+            `loss_weights` of `CrossModalDistiller`. Default to `None`.
         **kwargs: See `keras.Model`.
 
     Logs:
         `loss`, `task_loss` (what plain training would minimize), `low_loss`, `high_loss`,
         `align_loss` and `band_task_loss` before weighting, `low_similarity` and `high_similarity`
-        (mean cosine of teacher and student band), and the compiled metrics.
+        (mean cosine of teacher and student band), each extra loss, and the compiled metrics.
 
     Raises:
         ValueError: At construction or `compile`, for arguments that do not fit together.
@@ -122,6 +110,8 @@ class FrequencyDistiller(CrossModalDistiller):
         - [Liu et al., AAAI 2026](https://arxiv.org/abs/2511.19887)
     """
 
+    _losses_argument = "extra_losses"
+
     def __init__(
         self,
         teacher: keras.Model,
@@ -140,6 +130,8 @@ class FrequencyDistiller(CrossModalDistiller):
         high_loss: "str | keras.losses.Loss" = "log_mse",
         align_loss: "keras.losses.Loss | None" = None,
         projector: "str | keras.Layer | None" = "auto",
+        extra_losses: "list[keras.distillation.DistillationLoss] | None" = None,
+        extra_loss_weights: list[float] | None = None,
         **kwargs: Any,
     ) -> None:
         check_weights(
@@ -148,17 +140,16 @@ class FrequencyDistiller(CrossModalDistiller):
             align_weight=align_weight,
             band_task_weight=band_task_weight,
         )
-        if standardize is not None and standardize not in SCALES:
-            raise ValueError(
-                f"`standardize` must be one of {SCALES} or `None`. "
-                f"Received: standardize={standardize!r}."
-            )
-        if cutoff is None and high_weight:
-            raise ValueError(
-                "`cutoff=None` leaves no high band: pass `high_weight=0` with it. "
-                f"Received: high_weight={high_weight}."
-            )
-        bands = ("low",) if cutoff is None else ("low", "high")
+        frequency = FrequencyDistillation(
+            cutoff,
+            axis,
+            standardize,
+            low_weight,
+            high_weight,
+            low_loss,
+            high_loss,
+            dtype=getattr(student, "variable_dtype", None),
+        )
         terms = {
             "low_loss": low_weight,
             "high_loss": high_weight,
@@ -168,26 +159,21 @@ class FrequencyDistiller(CrossModalDistiller):
         super().__init__(
             teacher,
             student,
+            losses=extra_losses,
+            loss_weights=extra_loss_weights,
             teacher_features=teacher_features,
             student_features=student_features,
             logs=(
                 *(name for name, weight in terms.items() if weight),
-                *(f"{band}_similarity" for band in bands),
+                *(f"{band}_similarity" for band in frequency.bands),
             ),
             **kwargs,
         )
-        self.bands = bands
-        self.cutoff = cutoff
-        self.axis = axis
-        self.standardize = standardize
+        self.frequency = frequency
         self.low_weight = low_weight
         self.high_weight = high_weight
         self.align_weight = align_weight
         self.band_task_weight = band_task_weight
-        self.band_losses = {
-            "low": resolve_band_loss(low_loss, "low_loss"),
-            "high": resolve_band_loss(high_loss, "high_loss"),
-        }
         if align_loss is not None:
             check_loss(align_loss, "align_loss")
         self.align_loss = align_loss
@@ -196,21 +182,16 @@ class FrequencyDistiller(CrossModalDistiller):
         feature = self._teacher_tap.spec["features"]
         check_feature(feature, axis, "teacher")
         self.projector = resolve_projector(projector, feature, self._student_tap.spec["features"])
-        # Bands are small beside the models: full precision costs little and keeps norms exact.
-        precise = {"dtype": self.dtype_policy.variable_dtype}
-        self._split = None
-        if cutoff is not None:
-            self._split = FrequencySplit(cutoff, axis, name="frequency_split", **precise)
-            self._split.build(feature.shape)
-        centered = cutoff is not None  # Bands have no mean left.
-        scale = standardize or "norm"
-        self._standardize = Standardize(scale, axis, not centered, name="standardize", **precise)
+        frequency.split(feature)  # A cutoff that leaves a band empty is refused here.
         self.align_heads = self._heads("align", feature) if align_weight else {}
         self.band_task_heads = self._heads("band_task", feature) if band_task_weight else {}
 
     def _heads(self, kind: str, feature: keras.KerasTensor) -> dict[str, BandClassifier]:
         num_classes = count_classes(self._student_tap.spec[PREDICTIONS], f"{kind}_weight")
-        heads = {band: BandClassifier(num_classes, name=f"{kind}_{band}") for band in self.bands}
+        heads = {
+            band: BandClassifier(num_classes, name=f"{kind}_{band}")
+            for band in self.frequency.bands
+        }
         for head in heads.values():
             head.build(feature.shape)
         return heads
@@ -231,11 +212,6 @@ class FrequencyDistiller(CrossModalDistiller):
             classes = self._student_tap.spec[PREDICTIONS].shape[-1]
             check_labels(ops.convert_to_numpy(y), self._align_loss, classes)
         return super().fit(x, y, *args, **kwargs)
-
-    def split(self, feature: Any) -> dict[str, Any]:
-        """Return the bands of a feature, by name."""
-        values = (feature,) if self._split is None else self._split(feature)
-        return dict(zip(self.bands, values, strict=True))
 
     def predict_features(self, x: Any, batch_size: int | None = None) -> tuple[Any, Any]:
         """Return teacher and student feature of pairs, as compared: projected, before the split.
@@ -261,9 +237,9 @@ class FrequencyDistiller(CrossModalDistiller):
         feature = student["features"]
         if self.projector is not None:
             feature = self.projector(feature)
-        seen, made = self.split(teacher["features"]), self.split(feature)
+        seen, made = self.frequency.split(teacher["features"]), self.frequency.split(feature)
         return {
-            "bands": {band: (seen[band], made[band]) for band in self.bands},
+            "bands": {band: (seen[band], made[band]) for band in self.frequency.bands},
             "align": {
                 band: (head(seen[band]), head(made[band]))
                 for band, head in self.align_heads.items()
@@ -274,18 +250,10 @@ class FrequencyDistiller(CrossModalDistiller):
     def terms(
         self, compared: dict[str, Any], y: Any, sample_weight: Any
     ) -> tuple[dict[str, tuple[float, Any]], dict[str, Any]]:
-        terms, monitors = {}, {}
         weights = {"low": self.low_weight, "high": self.high_weight}
-        for band, pair in compared["bands"].items():
-            units = [self._standardize(value) for value in pair]
-            # Unit vectors have cosine `dot`, unit-variance ones `dot / size`.
-            size = pair[0].shape[self.axis] if self.standardize == "variance" else 1
-            cosine = ops.sum(units[0] * units[1], axis=self.axis) / size
-            monitors[f"{band}_similarity"] = ops.mean(cosine)
-            if weights[band]:
-                flat = [_per_sample(value) for value in (units if self.standardize else pair)]
-                value = self.band_losses[band](*flat, sample_weight=sample_weight)
-                terms[f"{band}_loss"] = (weights[band], value)
+        losses, similarity = self.frequency.compare(compared["bands"], weights, sample_weight)
+        terms = {f"{band}_loss": (weights[band], value) for band, value in losses.items()}
+        monitors = {f"{band}_similarity": value for band, value in similarity.items()}
         if self.align_weight:
             logits = keras.tree.flatten(compared["align"])
             terms["align_loss"] = (self.align_weight, self._label_loss(y, logits, sample_weight))
@@ -299,22 +267,19 @@ class FrequencyDistiller(CrossModalDistiller):
         return sum(self._align_loss(y, value, sample_weight=sample_weight) for value in logits)
 
     def get_config(self) -> dict[str, Any]:
-        serialize = keras.saving.serialize_keras_object
-        config = {
-            "cutoff": self.cutoff,
-            "axis": self.axis,
-            "standardize": self.standardize,
+        config = super().get_config()
+        extra = {f"extra_{name}": config.pop(name) for name in ("losses", "loss_weights")}
+        bands = self.frequency.get_config()
+        for name in ("teacher_layer_name", "student_layer_name", "name", "dtype"):
+            bands.pop(name)
+        return {
+            **config,
+            **bands,
+            **extra,
             "low_weight": self.low_weight,
             "high_weight": self.high_weight,
             "align_weight": self.align_weight,
             "band_task_weight": self.band_task_weight,
-            "low_loss": serialize(self.band_losses["low"]),
-            "high_loss": serialize(self.band_losses["high"]),
-            "align_loss": serialize(self.align_loss),
-            "projector": serialize(self.projector),
+            "align_loss": keras.saving.serialize_keras_object(self.align_loss),
+            "projector": keras.saving.serialize_keras_object(self.projector),
         }
-        return {**super().get_config(), **config}
-
-
-def _per_sample(value: Any) -> Any:
-    return ops.reshape(value, (-1, math.prod(value.shape[1:])))

@@ -1,0 +1,155 @@
+"""LossTerms: the distillation losses of a distiller, what they read and what they add."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_fdkd.distillers.checks import check_weights
+from keras_fdkd.features import PREDICTIONS
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
+
+
+class LossTerms:
+    """Named, weighted losses over the outputs of two taps.
+
+    Args:
+        losses: `keras.distillation.DistillationLoss` objects.
+        weights: A number >= 0 for each, or `None` for ones.
+        argument: Name of the distiller's argument, for messages.
+
+    Raises:
+        ValueError: If something else came, or the numbers of losses and weights differ.
+    """
+
+    def __init__(self, losses: Any, weights: Any, argument: str) -> None:
+        losses = [] if losses is None else losses
+        if not isinstance(losses, (list, tuple)) or not all(
+            isinstance(loss, keras.distillation.DistillationLoss) for loss in losses
+        ):
+            raise ValueError(
+                f"`{argument}` must be a list of `keras.distillation.DistillationLoss` objects. "
+                f"Received: {argument}={losses!r}."
+            )
+        weights = [1.0] * len(losses) if weights is None else weights
+        if not isinstance(weights, (list, tuple)) or len(weights) != len(losses):
+            raise ValueError(
+                f"There must be one weight for each of the {len(losses)} `{argument}`. "
+                f"Received: weights={weights!r}."
+            )
+        names = _unique_names(losses)
+        self.losses = dict(zip(names, losses, strict=True))
+        self.weights = dict(zip(names, weights, strict=True))
+        if losses:
+            check_weights(**{f"{name} weight": weight for name, weight in self.weights.items()})
+
+    @property
+    def needs_index(self) -> bool:
+        """Whether a loss asks for the number of each sample."""
+        return any(getattr(loss, "needs_index", False) for loss in self.losses.values())
+
+    def reads(self, side: str) -> dict[str, str | None]:
+        """Return the outputs of `side` that are compared: names, with paths if they are layers."""
+        keys = keras.tree.flatten([_keys(loss, side) for loss in self.losses.values()])
+        return {key: key.removeprefix(_LAYER) if key.startswith(_LAYER) else None for key in keys}
+
+    def build(self, teacher: dict[str, Any], student: dict[str, Any]) -> dict[str, keras.Layer]:
+        """Check symbolic outputs and return the layers of the losses that have some."""
+        adapters = {}
+        for name, loss in self.losses.items():
+            pair = _select(loss, teacher, student)
+            if isinstance(loss, CrossModalLoss):
+                loss.validate_outputs(*pair)
+                adapter = loss.build_adapter(*pair)
+                if adapter is not None:
+                    adapters[name] = adapter
+            else:
+                _check_same(name, *pair)
+        return adapters
+
+    def compare(
+        self,
+        adapters: dict[str, keras.Layer],
+        teacher: dict[str, Any],
+        student: dict[str, Any],
+        training: bool,
+        index: Any,
+    ) -> dict[str, Any]:
+        """Return what each loss compares; trainable layers run here."""
+        compared = {}
+        for name, loss in self.losses.items():
+            pair = _select(loss, teacher, student)
+            if name in adapters:
+                numbered = {"index": index} if getattr(loss, "needs_index", False) else {}
+                pair = adapters[name](*pair, training=training, **numbered)
+            compared[name] = pair
+        return compared
+
+    def terms(
+        self, compared: dict[str, Any], y: Any, sample_weight: Any
+    ) -> dict[str, tuple[float, Any]]:
+        """Return `{log name: (weight, scalar)}`."""
+        terms = {}
+        for name, loss in self.losses.items():
+            pair = compared[name]
+            if isinstance(loss, CrossModalLoss):
+                value = loss.compute_loss(*pair, y=y, sample_weight=sample_weight)
+            elif sample_weight is None:
+                value = loss.compute_loss(*pair)
+            else:
+                raise ValueError(
+                    f"`{type(loss).__name__}` takes no sample weights, so `sample_weight` and "
+                    "`class_weight` would be dropped silently. Train without them, or write it as "
+                    "a `keras_fdkd.losses.CrossModalLoss`."
+                )
+            terms[f"{name}_loss"] = (self.weights[name], value)
+        return terms
+
+
+_LAYER = "layer:"
+
+
+def _unique_names(losses: Sequence[Any]) -> list[str]:
+    names: list[str] = []
+    for loss in losses:
+        name = base = getattr(loss, "name", None) or _snake_case(type(loss).__name__)
+        count = 1
+        while name in names:
+            count += 1
+            name = f"{base}_{count}"
+        names.append(name)
+    return names
+
+
+def _snake_case(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+def _keys(loss: Any, side: str) -> Any:
+    """The names under which the tap of `side` hands out what `loss` reads."""
+    path = getattr(loss, f"{side}_layer_name", None)
+    if path is None:  # Keras's own losses read the predictions then.
+        return getattr(loss, "reads", PREDICTIONS)
+    return keras.tree.map_structure(lambda item: _LAYER + item, path)
+
+
+def _select(loss: Any, teacher: dict[str, Any], student: dict[str, Any]) -> tuple[Any, Any]:
+    first, second = (
+        keras.tree.map_structure(lambda key, o=outputs: o[key], _keys(loss, side))
+        for side, outputs in (("teacher", teacher), ("student", student))
+    )
+    return first, second
+
+
+def _check_same(name: str, teacher: Any, student: Any) -> None:
+    """Keras's own losses compare outputs entry by entry."""
+    keras.tree.assert_same_structure(teacher, student)
+    pairs = zip(keras.tree.flatten(teacher), keras.tree.flatten(student), strict=True)
+    for first, second in pairs:
+        if first.shape[1:] != second.shape[1:]:
+            raise ValueError(
+                f"`{name}` compares teacher and student entry by entry, so their outputs must have "
+                "the same shape. Compare layers of one size, or use `keras_fdkd.losses.FitNet`, "
+                "which maps the student's feature to the teacher's size. "
+                f"Received: teacher {first.shape}, student {second.shape}."
+            )

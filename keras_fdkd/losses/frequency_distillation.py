@@ -1,0 +1,193 @@
+"""FrequencyDistillation: the band terms of FD-CMKD as a loss of their own."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_fdkd.layers import FrequencySplit, Standardize
+from keras_fdkd.layers.standardize import SCALES
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_number, check_same_shape
+from keras_fdkd.losses.log_mean_squared_error import LogMeanSquaredError
+
+_BAND_LOSSES = {"mse": keras.losses.MeanSquaredError, "log_mse": LogMeanSquaredError}
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class FrequencyDistillation(CrossModalLoss):
+    """Align the low bands of two features strongly and the high bands weakly.
+
+    `low_weight * low_loss(low bands) + high_weight * high_loss(high bands)`, each band
+    standardized first. It is the part of `FrequencyDistiller` that needs no classifier: a term for
+    `CrossModalDistiller`, and, with layer names, for `keras.distillation.Distiller`.
+
+    Args:
+        cutoff: Float in (0, 1), the fraction of the non-DC spectrum that is low; or `None` to
+            compare the whole feature as if it were the low band. Defaults to `0.5`.
+        axis: Integer, the axis that is split; not the batch axis. Defaults to `-1`.
+        standardize: `"variance"`, `"norm"` (the paper's) or `None`, see
+            `keras_fdkd.layers.Standardize`. Defaults to `"variance"`.
+        low_weight, high_weight: Floats >= 0. A band of weight 0 is not compared. Default to `3.0`
+            and `1.0`.
+        low_loss, high_loss: `"mse"`, `"log_mse"` or a `keras.losses.Loss` that takes teacher and
+            student bands of shape `(batch, values)`. Default to `"mse"` and `"log_mse"`.
+        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`.
+        dtype: Of the transform. Defaults to `keras.config.floatx()`, in mixed precision too.
+
+    Call args:
+        teacher_outputs, student_outputs: Features of one shape `(batch, ..., dim)`.
+        sample_weight: Shape `(batch,)`, or `None`.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: If an argument is out of range, or the features differ in shape.
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(4, 16)).astype("float32")
+    >>> loss = FrequencyDistillation()
+    >>> float(loss.compute_loss(x, x)), round(float(loss.compute_loss(x, -x)), 2) > 12
+    (0.0, True)
+
+    References:
+        - [Liu et al., AAAI 2026](https://arxiv.org/abs/2511.19887)
+    """
+
+    def __init__(
+        self,
+        cutoff: float | None = 0.5,
+        axis: int = -1,
+        standardize: str | None = "variance",
+        low_weight: float = 3.0,
+        high_weight: float = 1.0,
+        low_loss: "str | keras.losses.Loss" = "mse",
+        high_loss: "str | keras.losses.Loss" = "log_mse",
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
+        name: str = "frequency",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            teacher_layer_name=teacher_layer_name, student_layer_name=student_layer_name, name=name
+        )
+        check_number("low_weight", low_weight)
+        check_number("high_weight", high_weight)
+        if standardize is not None and standardize not in SCALES:
+            raise ValueError(
+                f"`standardize` must be one of {SCALES} or `None`. "
+                f"Received: standardize={standardize!r}."
+            )
+        if cutoff is None and high_weight:
+            raise ValueError(
+                "`cutoff=None` leaves no high band: pass `high_weight=0` with it. "
+                f"Received: high_weight={high_weight}."
+            )
+        self.bands = ("low",) if cutoff is None else ("low", "high")
+        self.cutoff = cutoff
+        self.axis = axis
+        self.standardize = standardize
+        self.low_weight = low_weight
+        self.high_weight = high_weight
+        self.band_losses = {
+            "low": _resolve_loss(low_loss, "low_loss"),
+            "high": _resolve_loss(high_loss, "high_loss"),
+        }
+        self.dtype = dtype
+        # Bands are small beside the models: full precision costs little and keeps norms exact.
+        precise = {"dtype": dtype or keras.config.floatx()}
+        self._split = None if cutoff is None else FrequencySplit(cutoff, axis, **precise)
+        centered = cutoff is not None  # Bands have no mean left.
+        self._standardize = Standardize(standardize or "norm", axis, not centered, **precise)
+
+    def split(self, feature: Any) -> dict[str, Any]:
+        """Return the bands of a feature, by name."""
+        values = (feature,) if self._split is None else self._split(feature)
+        return dict(zip(self.bands, values, strict=True))
+
+    def compare(
+        self, bands: dict[str, tuple[Any, Any]], weights: dict[str, float], sample_weight: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the losses of the bands whose weight is not 0, and the mean cosine of all.
+
+        Args:
+            bands: By name, a pair of what `split` made of teacher and student.
+            weights: By name.
+            sample_weight: Shape `(batch,)`, or `None`.
+        """
+        losses, similarity = {}, {}
+        for band, pair in bands.items():
+            units = [self._standardize(value) for value in pair]
+            # Unit vectors have cosine `dot`, unit-variance ones `dot / size`.
+            size = pair[0].shape[self.axis] if self.standardize == "variance" else 1
+            cosine = ops.sum(units[0] * units[1], axis=self.axis) / size
+            similarity[band] = ops.mean(cosine)
+            if weights[band]:
+                flat = [_per_sample(value) for value in (units if self.standardize else pair)]
+                losses[band] = self.band_losses[band](*flat, sample_weight=sample_weight)
+        return losses, similarity
+
+    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
+        check_same_shape(self, teacher_outputs, student_outputs, slice(None))
+        if not (self.low_weight or self.high_weight):
+            raise ValueError(
+                "`low_weight` or `high_weight` must be positive, or no band is compared. "
+                "Received: both 0."
+            )
+
+    def compute_loss(
+        self,
+        teacher_outputs: Any,
+        student_outputs: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        teacher, student = self.split(teacher_outputs), self.split(student_outputs)
+        bands = {band: (teacher[band], student[band]) for band in self.bands}
+        weights = {"low": self.low_weight, "high": self.high_weight}
+        losses, _ = self.compare(bands, weights, sample_weight)
+        return sum(weights[band] * value for band, value in losses.items())
+
+    def get_config(self) -> dict[str, Any]:
+        config = {
+            "cutoff": self.cutoff,
+            "axis": self.axis,
+            "standardize": self.standardize,
+            "low_weight": self.low_weight,
+            "high_weight": self.high_weight,
+            "low_loss": keras.saving.serialize_keras_object(self.band_losses["low"]),
+            "high_loss": keras.saving.serialize_keras_object(self.band_losses["high"]),
+            "dtype": self.dtype,
+        }
+        return {**super().get_config(), **config}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "FrequencyDistillation":
+        return cls(**keras.saving.deserialize_keras_object(config))
+
+
+def _per_sample(value: Any) -> Any:
+    return ops.reshape(value, (-1, math.prod(value.shape[1:])))
+
+
+def _resolve_loss(loss: Any, name: str) -> keras.losses.Loss:
+    if isinstance(loss, str) and loss in _BAND_LOSSES:
+        return _BAND_LOSSES[loss]()
+    check_loss(loss, name, f"one of {sorted(_BAND_LOSSES)} or ")
+    return loss
+
+
+def check_loss(loss: Any, name: str, others: str = "") -> None:
+    """Raise unless `loss` is a `keras.losses.Loss` that reduces to a scalar."""
+    if not isinstance(loss, keras.losses.Loss):
+        raise ValueError(
+            f"`{name}` must be {others}a `keras.losses.Loss`. Received: {name}={loss!r}."
+        )
+    if loss.reduction in (None, "none"):
+        raise ValueError(
+            f"`{name}` must reduce to a scalar, by 'sum_over_batch_size' for example. "
+            f"Received: reduction={loss.reduction!r}."
+        )

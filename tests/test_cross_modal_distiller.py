@@ -1,0 +1,202 @@
+"""CrossModalDistiller: any losses, over teacher and student with different inputs."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import classifier, cross_entropy, pairs
+from keras import ops
+from keras.distillation import FeatureDistillation, LogitsDistillation
+
+from keras_fdkd import CrossModalDistiller, FrequencyDistiller
+from keras_fdkd.losses import FrequencyDistillation
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
+
+
+def fit(distiller, x, y, **kwargs):
+    distiller.compile("adam", loss=cross_entropy())
+    return distiller.fit(x, y, batch_size=len(y), verbose=0, **kwargs).history
+
+
+class Recorder(CrossModalLoss):
+    """Records the shapes and labels that reach it."""
+
+    def __init__(self, reads="features", needs_index=False, **kwargs):
+        super().__init__(**kwargs)
+        self.reads, self.needs_index, self.seen = reads, needs_index, []
+
+    def call(self, teacher, student, y=None):
+        self.seen.append((teacher.shape[-1], student.shape[-1], tuple(y.shape)))
+        return ops.mean(student, axis=-1)
+
+
+def test_keras_losses_unchanged():
+    x, y = pairs()
+    teacher, student = classifier(6), classifier(4)
+    losses = [
+        LogitsDistillation(temperature=4.0),
+        FeatureDistillation("mse", teacher_layer_name="pool", student_layer_name="pool"),
+    ]
+    distiller = CrossModalDistiller(teacher, student, losses=losses, loss_weights=[0.5, 2])
+    expected = [loss.compute_loss(*outputs) for loss, outputs in zip(losses, (
+        (teacher(x["teacher"]), student(x["student"])),
+        tuple(keras.Model(m.inputs[0], m.get_layer("pool").output)(x[side])
+              for side, m in (("teacher", teacher), ("student", student))),
+    ), strict=True)]  # fmt: skip
+    task = float(cross_entropy()(y, student(x["student"])))
+    history = fit(distiller, x, y)
+    found = [history[f"{name}_distillation_loss"][0] for name in ("logits", "feature")]
+    np.testing.assert_allclose(found, [float(value) for value in expected], rtol=1e-5)
+    total = task + 0.5 * found[0] + 2 * found[1]
+    assert history["loss"][0] == pytest.approx(total, rel=1e-5)
+
+
+def test_what_a_loss_reads():
+    teacher = classifier(6, features=10)
+    inner = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(7, name="deep"), keras.layers.ReLU()], name="body"
+    )
+    student = keras.Sequential([keras.Input((4,)), inner, keras.layers.Dense(3)])
+    losses = [
+        Recorder(name="a"),
+        Recorder(name="a"),
+        Recorder(name="logits", reads="predictions"),
+        Recorder(name="path", teacher_layer_name="feature", student_layer_name="body/deep"),
+    ]
+    distiller = CrossModalDistiller(teacher, student, losses=losses)
+    x, y = pairs()
+    history = fit(distiller, x, y, sample_weight=np.r_[2.0, np.zeros(23)].astype("float32"))
+    widths = [loss.seen[-1][:2] for loss in losses]
+    assert widths == [(10, 7), (10, 7), (3, 3), (10, 7)]
+    assert all(loss.seen[-1][2] == (24,) for loss in losses)
+    assert {"a_loss", "a_2_loss", "logits_loss", "path_loss"} < set(history)
+
+
+def test_sample_weights_reach_our_losses():
+    x, y = pairs()
+    teacher, student = classifier(6), classifier(4)
+    loss = FrequencyDistillation()
+    weights = np.r_[np.ones(12), np.zeros(12)].astype("float32")
+    values = []
+    for rows, weight in ((slice(None), weights), (slice(12), None)):
+        distiller = CrossModalDistiller(teacher, student, losses=[loss])
+        distiller.compile(keras.optimizers.SGD(0.0), loss=cross_entropy())
+        half = {side: value[rows] for side, value in x.items()}
+        history = distiller.fit(
+            half, y[rows], sample_weight=weight, batch_size=24, verbose=0
+        ).history
+        values.append(history["frequency_loss"][0])
+    # As everywhere in Keras, the sum is divided by the number of samples, weighted or not.
+    assert values[0] == pytest.approx(values[1] / 2, rel=1e-5)
+
+
+def test_keras_losses_refuse_sample_weights():
+    x, y = pairs()
+    distiller = CrossModalDistiller(classifier(6), classifier(4), losses=[LogitsDistillation()])
+    with pytest.raises(ValueError, match="`LogitsDistillation` takes no sample weights"):
+        fit(distiller, x, y, sample_weight=np.ones(24, "float32"))
+
+
+def test_frequency_distiller_composes():
+    x, y = pairs()
+    distiller = FrequencyDistiller(
+        classifier(6), classifier(4), extra_losses=[LogitsDistillation()], extra_loss_weights=[0.5]
+    )
+    history = fit(distiller, x, y)
+    parts = {"task": 1, "low": 3, "high": 1, "align": 0.3, "logits_distillation": 0.5}
+    total = sum(weight * history[f"{name}_loss"][0] for name, weight in parts.items())
+    assert history["loss"][0] == pytest.approx(total, rel=1e-5)
+
+
+def test_frequency_loss_in_keras_distiller():
+    """The other way round: our loss in Keras's own distiller, where both see the same input."""
+    x, y = pairs()
+    teacher, student = classifier(4), classifier(4)
+    loss = FrequencyDistillation(teacher_layer_name="pool", student_layer_name="pool")
+    ours = CrossModalDistiller(teacher, student, losses=[loss])
+    ours.compile(keras.optimizers.SGD(0.0), loss=cross_entropy())
+    expected = ours.fit(
+        {"teacher": x["student"], "student": x["student"]}, y, batch_size=24, verbose=0
+    ).history["frequency_loss"]
+    peer = keras.distillation.Distiller(teacher, student, [loss], [1.0])
+    peer.compile(keras.optimizers.SGD(0.0), loss=cross_entropy())
+    history = peer.fit(x["student"], y, batch_size=24, verbose=0).history
+    assert history["distillation_loss"][0] == pytest.approx(expected[0], rel=1e-5)
+
+
+def test_teacher_outputs_stand_in():
+    x, y = pairs()
+    teacher, student = classifier(6), classifier(4)
+    losses = [LogitsDistillation(), FrequencyDistillation(teacher_layer_name="pool")]
+    distiller = CrossModalDistiller(teacher, student, losses=losses)
+    outputs = {
+        "predictions": teacher.predict(x["teacher"], verbose=0),
+        "layer:pool": keras.Model(teacher.inputs[0], teacher.get_layer("pool").output).predict(
+            x["teacher"], verbose=0
+        ),
+    }
+    distiller.compile(keras.optimizers.SGD(0.0), loss=cross_entropy())
+    cached = {"teacher_outputs": outputs, "student": x["student"]}
+    logs = [distiller.fit(data, y, verbose=0).history for data in (x, cached)]
+    assert logs[0]["loss"][0] == pytest.approx(logs[1]["loss"][0], rel=1e-5)
+    del outputs["predictions"]
+    with pytest.raises(ValueError, match='"teacher_outputs" must be a dict with'):
+        distiller.fit(cached, y)
+
+
+def test_config_round_trip():
+    losses = [LogitsDistillation(2.0), FrequencyDistillation(0.25, low_loss="log_mse")]
+    distiller = CrossModalDistiller(
+        classifier(6), classifier(4), losses=losses, loss_weights=[0.5, 2.0]
+    )
+    copy = CrossModalDistiller.from_config(distiller.get_config())
+    assert copy.get_config()["losses"] == distiller.get_config()["losses"]
+    assert copy.get_config()["loss_weights"] == [0.5, 2.0]
+    extra = FrequencyDistiller(classifier(6), classifier(4), extra_losses=losses)
+    config = FrequencyDistiller.from_config(extra.get_config()).get_config()
+    assert config["extra_losses"] == extra.get_config()["extra_losses"]
+    assert "losses" not in config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "Without `losses` there is nothing to distil"),
+        ({"losses": []}, "Without `losses` there is nothing to distil"),
+        ({"losses": LogitsDistillation()}, "`losses` must be a list"),
+        ({"losses": ["mse"]}, "`losses` must be a list of `keras.distillation.DistillationLoss`"),
+        (
+            {"losses": [LogitsDistillation()], "loss_weights": [1, 2]},
+            "one weight for each of the 1",
+        ),
+        ({"losses": [LogitsDistillation()], "loss_weights": 1.0}, "one weight for each of the 1"),
+        ({"losses": [LogitsDistillation()], "loss_weights": [-1]}, "finite number >= 0"),
+        ({"losses": [LogitsDistillation()], "loss_weights": [0]}, "At least one weight"),
+        ({"losses": [FeatureDistillation("mse", "pool", "logits")]}, "must have the same shape"),
+        ({"losses": [FeatureDistillation("mse", "pol", "pool")]}, "no layer 'pol' in `teacher`"),
+        (
+            {"losses": [LogitsDistillation()], "teacher_features": "pool"},
+            "None of the losses reads `teacher_features`",
+        ),
+        (
+            {"losses": [FrequencyDistillation()], "teacher_features": "logits"},
+            "`FrequencyDistillation` needs teacher and student outputs of the same shape",
+        ),
+    ],
+)
+def test_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        CrossModalDistiller(classifier(6), classifier(4), **arguments)
+
+
+def test_extra_losses_are_named_in_errors():
+    with pytest.raises(ValueError, match="`extra_losses` must be a list"):
+        FrequencyDistiller(classifier(6), classifier(4), extra_losses="mse")
+
+
+def test_index_is_asked_for():
+    x, y = pairs()
+    loss = Recorder(name="numbered", needs_index=True)
+    distiller = CrossModalDistiller(classifier(6), classifier(4), losses=[loss])
+    with pytest.raises(ValueError, match="numpy.arange"):
+        fit(distiller, x, y)
+    fit(distiller, {**x, "index": np.arange(24)}, y)
