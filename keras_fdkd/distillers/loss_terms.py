@@ -93,7 +93,8 @@ class LossTerms:
         for name, loss in self.losses.items():
             pair = compared[name]
             if isinstance(loss, CrossModalLoss):
-                value = loss.compute_loss(*pair, y=y, sample_weight=sample_weight)
+                teacher, student = pair
+                value = loss.compute_loss(teacher, student, y=y, sample_weight=sample_weight)
             elif sample_weight is None:
                 value = loss.compute_loss(*pair)
             else:
