@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.data import INDEX, STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair, is_pair
+from keras_fdkd.distillers.align_loss import check_labels
 from keras_fdkd.distillers.checks import check_disjoint, check_input_names, per_sample
 from keras_fdkd.distillers.loss_terms import LossTerms
 from keras_fdkd.distillers.teacher_pass import teacher_pass
@@ -21,8 +22,9 @@ class CrossModalDistiller(keras.Model):
 
     `loss = task_loss + sum(weight * distillation_loss)`, with one teacher pass and one student
     pass a step. The losses are `keras.distillation.DistillationLoss` objects: Keras's own
-    `LogitsDistillation` and `FeatureDistillation`, those of `keras_fdkd.losses`, or yours. Gradient,
-    loss scaling, distribution, optimizer and metrics are those of Keras's own training step.
+    `LogitsDistillation` and `FeatureDistillation`, those of `keras_fdkd.losses`, or yours.
+    Gradient, loss scaling, distribution, optimizer and metrics are those of Keras's own training
+    step.
 
     A layer name in a loss may be a path through nested models (`"backbone/pool"`). Without one,
     Keras's losses compare the predictions; those of `keras_fdkd.losses` compare the predictions
@@ -54,9 +56,8 @@ class CrossModalDistiller(keras.Model):
     >>> def model(size):
     ...     return keras.Sequential([keras.Input((size,)), keras.layers.Dense(16, "relu"),
     ...                              keras.layers.Dense(3)])
-    >>> distiller = CrossModalDistiller(
-    ...     model(6), model(4), losses=[keras.distillation.LogitsDistillation(temperature=4.0)]
-    ... )
+    >>> kd = keras.distillation.LogitsDistillation(4.0, loss=keras.losses.KLDivergence())
+    >>> distiller = CrossModalDistiller(model(6), model(4), losses=[kd])
     >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     >>> distiller.compile("adam", loss=loss)
     >>> x = {"teacher": np.ones((8, 6), "float32"), "student": np.ones((8, 4), "float32")}
@@ -79,6 +80,7 @@ class CrossModalDistiller(keras.Model):
     """
 
     _losses_argument = "losses"  # what a subclass calls it, for messages
+    _align_loss: Any = None  # the cross-entropy of logits that a subclass adds, once compiled
 
     def __init__(
         self,
@@ -174,7 +176,8 @@ class CrossModalDistiller(keras.Model):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
+        if self.optimizer is not None:  # Inside a `MutualDistiller` there is none.
+            self.optimizer.build(self.trainable_variables)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         self._freeze_teacher()
@@ -202,7 +205,23 @@ class CrossModalDistiller(keras.Model):
         # Anything but arrays is a data set, which yields the pair: `train_step` checks it.
         if y is not None:
             self._check_pair(x)
+            self._check_labels(y)
         return super().fit(x, y, *args, **kwargs)
+
+    def predict_teacher(self, inputs: Any, batch_size: int | None = None) -> dict[str, Any]:
+        """Run the teacher once over its inputs.
+
+        Args:
+            inputs: Of the teacher, arrays.
+            batch_size: See `keras.Model.predict`.
+
+        Returns:
+            Dict of NumPy arrays, what training reads of the teacher. As `"teacher_outputs"` it
+            stands in for `"teacher"` in the data, and training then runs no teacher. What the
+            teacher's inputs would be augmented by is left out.
+        """
+        outputs = self._teacher_tap.predict(inputs, batch_size)
+        return {name: outputs[name] for name in self._teacher_reads}
 
     def train_step(self, *args: Any) -> Any:
         *state, data = args
@@ -218,14 +237,21 @@ class CrossModalDistiller(keras.Model):
             self._check_pair(x)
         if is_pair(x) and TEACHER in x:
             values = None if state is None else state[1]
-            outputs = teacher_pass(
-                self._teacher_tap, x[TEACHER], self.non_trainable_variables, values
-            )
+            outputs = self._run_teacher(x[TEACHER], self.non_trainable_variables, values)
             x = {**{key: x[key] for key in x if key != TEACHER}, TEACHER_OUTPUTS: outputs}
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
+    def _run_teacher(self, inputs: Any, variables: list, values: list | None) -> Any:
+        """Return what `call` reads of the teacher. `variables` are those of the trained model."""
+        return teacher_pass(self._teacher_tap, inputs, variables, values)
+
     def _check_pair(self, x: Any) -> None:
         check_pair(x, self._teacher_reads, self._loss_terms.needs_index)
+
+    def _check_labels(self, y: Any) -> None:
+        if self._align_loss is not None and hasattr(y, "shape"):
+            classes = self._student_tap.spec[PREDICTIONS].shape[-1]
+            check_labels(ops.convert_to_numpy(y), self._align_loss, classes)
 
     def compute_loss(
         self,

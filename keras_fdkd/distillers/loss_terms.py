@@ -1,5 +1,6 @@
 """LossTerms: the distillation losses of a distiller, what they read and what they add."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ class LossTerms:
         losses: `keras.distillation.DistillationLoss` objects.
         weights: A number >= 0 for each, or `None` for ones.
         argument: Name of the distiller's argument, for messages.
+
+    A `LogitsDistillation` that Keras computes on raw logits is warned of.
 
     Raises:
         ValueError: If something else came, or the numbers of losses and weights differ.
@@ -40,6 +43,8 @@ class LossTerms:
         names = _unique_names(losses)
         self.losses = dict(zip(names, losses, strict=True))
         self.weights = dict(zip(names, weights, strict=True))
+        for loss in losses:
+            _warn_of_raw_logits(loss)
         if losses:
             check_weights(**{f"{name} weight": weight for name, weight in self.weights.items()})
 
@@ -108,6 +113,19 @@ class LossTerms:
 
 
 _LAYER = "layer:"
+
+
+def _warn_of_raw_logits(loss: Any) -> None:
+    """Keras 3.15 finds a function under this name, and softens for the class alone."""
+    if isinstance(loss, keras.distillation.LogitsDistillation) and any(
+        inner is keras.losses.kl_divergence for inner in keras.tree.flatten(loss.loss)
+    ):
+        warnings.warn(
+            '`LogitsDistillation` with `loss="kl_divergence"`, its default, compares raw logits as '
+            "if they were probabilities. Pass `loss=keras.losses.KLDivergence()`, or use "
+            "`keras_fdkd.losses.KD`.",
+            stacklevel=4,
+        )
 
 
 def _unique_names(losses: Sequence[Any]) -> list[str]:

@@ -46,7 +46,8 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
         """Return the built layer `(teacher, student, training) -> (teacher, student)`, or `None`.
 
         Args:
-            teacher, student: Symbolic outputs (`keras.KerasTensor`, or a list of them).
+            teacher: Symbolic output (`keras.KerasTensor`, or a list of them).
+            student: The same.
         """
         return None
 
@@ -68,7 +69,7 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
         """Return the scalar loss: the mean over the batch of `call`, times `sample_weight`."""
         values = self.call(teacher_outputs, student_outputs, y)
         # Keras's reduction, with the scale that distribution strategies need.
-        return _Mean()(values, values, sample_weight=sample_weight)
+        return _Mean(name="mean")(values, values, sample_weight=sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,119 @@
+"""FeatureRegressor: the student's feature in the shape of the teacher's, by convolution."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class FeatureRegressor(keras.layers.Layer):
+    """Map the student's feature to the teacher's shape: `relu(batch_norm(convolution(x)))`.
+
+    Along each axis of a map that is twice the target the kernel is 3 wide with stride 2 and one
+    zero on both sides; along any other it is `1 + size - target` wide, without padding. Vectors go
+    through a dense layer. It is trained with the student and thrown away with the teacher.
+
+    Args:
+        target_shape: Shape of the teacher's feature without the batch: `(dim,)`,
+            `(steps, channels)` or `(height, width, channels)`. A size may be `None` if the
+            student's is unknown too; both are then taken to be equal.
+        **kwargs: See `keras.layers.Layer`.
+
+    Call args:
+        inputs: Student feature of the same rank, at least as large along each axis of the map.
+        training: Boolean. Whether the batch normalization uses the batch. Defaults to `None`:
+            what the layer around it says.
+
+    Returns:
+        Tensor of shape `(batch, *target_shape)`.
+
+    Raises:
+        ValueError: If the target is no such shape, or the feature is of another rank or too small.
+
+    Example:
+    >>> import numpy as np
+    >>> tuple(FeatureRegressor((4, 4, 6))(np.ones((2, 8, 5, 3), "float32")).shape)
+    (2, 4, 4, 6)
+
+    References:
+        - [Romero et al., ICLR 2015](https://arxiv.org/abs/1412.6550). Sizes of kernels and batch
+          normalization as in megvii-research/mdistiller.
+    """
+
+    def __init__(self, target_shape: tuple[int | None, ...], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        target = tuple(target_shape) if isinstance(target_shape, (list, tuple)) else ()
+        sizes = [size for size in target[:-1] if size is not None] + list(target[-1:])
+        if not 1 <= len(target) <= 3 or any(not isinstance(n, int) or n < 1 for n in sizes):
+            raise ValueError(
+                "`target_shape` must be one of `(dim,)`, `(steps, channels)` and `(height, width, "
+                "channels)`, of positive integers; sizes before the last may be `None`. "
+                f"Received: target_shape={target_shape!r}."
+            )
+        self.target_shape = target
+        self.batch_norm = keras.layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-5, dtype=self.dtype_policy, name="batch_norm"
+        )
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        plan = plan_convolution(input_shape, self.target_shape)
+        self._padding = [padding for _, _, padding in plan]
+        channels = self.target_shape[-1]
+        options: dict[str, Any] = {"dtype": self.dtype_policy, "name": "linear"}
+        if plan:
+            convolution = (keras.layers.Conv1D, keras.layers.Conv2D)[len(plan) - 1]
+            options["kernel_size"] = [kernel for kernel, _, _ in plan]
+            options["strides"] = [stride for _, stride, _ in plan]
+            self.linear = convolution(channels, data_format="channels_last", **options)
+        else:
+            self.linear = keras.layers.Dense(channels, **options)
+        # Only the last axis decides the shape of the weights.
+        self.linear.build((*(None for _ in self.target_shape), input_shape[-1]))
+        self.batch_norm.build((None, *self.target_shape))
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        x = inputs
+        if any(self._padding):
+            x = ops.pad(x, [(0, 0), *((n, n) for n in self._padding), (0, 0)])
+        return ops.relu(self.batch_norm(self.linear(x), training=training))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
+        return input_shape[0], *self.target_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "target_shape": self.target_shape}
+
+
+def plan_convolution(
+    input_shape: tuple[int | None, ...], target_shape: tuple[int | None, ...]
+) -> list[tuple[int, int, int]]:
+    """Return the kernel size, the stride and the padding along each axis of the map.
+
+    Args:
+        input_shape: Of the student's feature, the batch first.
+        target_shape: Of the teacher's feature, without the batch.
+
+    Raises:
+        ValueError: If there is no such convolution.
+    """
+    sizes, targets = input_shape[1:-1], target_shape[:-1]
+    plans = []
+    fits = len(sizes) == len(targets) and input_shape[-1] is not None
+    for size, target in zip(sizes, targets, strict=False):
+        if size is None or target is None:
+            fits = fits and size is target
+            plans.append((1, 1, 0))
+        else:
+            fits = fits and size >= target
+            plans.append((3, 2, 1) if size == 2 * target else (1 + size - target, 1, 0))
+    if not fits:
+        raise ValueError(
+            "A convolution maps the student's feature to the teacher's if both have the same "
+            "number of axes, known sizes (or both unknown), and the student's is at least as large "
+            "along each axis of the map. Otherwise pass a layer of your own as `regressor=`. "
+            f"Received: student {tuple(input_shape[1:])}, teacher {tuple(target_shape)}, both "
+            "without the batch."
+        )
+    return plans

@@ -1,0 +1,81 @@
+"""LogitProxy: a small head that predicts the classes from a feature."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class LogitProxy(keras.layers.Layer):
+    """Classify a feature by a hidden layer of its own: C2KD's proxy student or proxy teacher.
+
+    `Dense(leaky_relu(batch_norm(mean(feature) @ kernel), 0.1))`, the mean over all axes but the
+    first and the last. Batch normalization has epsilon 1e-5 and momentum 0.9, as in PyTorch.
+
+    Args:
+        num_classes: Integer, the number of logits.
+        hidden: Integer, units of the hidden layer. Defaults to `None`: the feature's channels, as
+            in the authors' code (256).
+        **kwargs: See `keras.layers.Layer`.
+
+    Call args:
+        inputs: Feature, shape `(batch, ..., channels)`; a vector, a sequence or a map.
+        training: Boolean, whether the statistics of the batch are used and kept.
+
+    Returns:
+        Logits, shape `(batch, num_classes)`.
+
+    Raises:
+        ValueError: If a size is no positive integer, or the feature has no known channels.
+
+    Example:
+    >>> import numpy as np
+    >>> tuple(LogitProxy(3)(np.ones((2, 7, 7, 8), "float32")).shape)
+    (2, 3)
+
+    References:
+        - Huo et al., "C2KD: Bridging the Modality Gap for Cross-Modal Knowledge Distillation",
+          CVPR 2024; sizes, slope and normalization as in
+          [huofushuo/C2KD](https://github.com/huofushuo/C2KD).
+    """
+
+    def __init__(self, num_classes: int, hidden: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name, size in (("num_classes", num_classes), ("hidden", hidden)):
+            if not (name == "hidden" and size is None) and (type(size) is not int or size < 1):
+                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={size!r}.")
+        self.num_classes = num_classes
+        self.hidden = hidden
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        if len(input_shape) < 2 or input_shape[-1] is None:
+            raise ValueError(
+                "A proxy needs a feature of shape (batch, ..., channels) with the channels known. "
+                f"Received: shape {tuple(input_shape)}."
+            )
+        units = self.hidden or input_shape[-1]
+        self.dense = keras.layers.Dense(
+            units, use_bias=False, dtype=self.dtype_policy, name="hidden"
+        )
+        self.normalization = keras.layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-5, dtype=self.dtype_policy, name="normalization"
+        )
+        self.head = keras.layers.Dense(self.num_classes, dtype=self.dtype_policy, name="logits")
+        self.dense.build((None, input_shape[-1]))
+        self.normalization.build((None, units))
+        self.head.build((None, units))
+        self.built = True
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        x = inputs
+        if len(x.shape) > 2:
+            x = ops.mean(x, axis=tuple(range(1, len(x.shape) - 1)))
+        x = self.normalization(self.dense(x), training=training)
+        return self.head(ops.leaky_relu(x, negative_slope=0.1))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
+        return input_shape[0], self.num_classes
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_classes": self.num_classes, "hidden": self.hidden}

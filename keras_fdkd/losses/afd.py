@@ -1,0 +1,147 @@
+"""AFD: attention-based feature distillation."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_fdkd.layers.layer_attention import LayerAttention, check_dim
+from keras_fdkd.layers.standardize import Standardize
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class AFD(CrossModalLoss):
+    """Attention-based feature distillation: every teacher layer finds its student layers.
+
+    The value of a map is the mean over channels of its square, flattened and divided by its norm;
+    that of a student's map is first averaged to the teacher's size (adaptive average pooling,
+    which repeats values where the teacher's map is larger). With the attention of
+    `keras_fdkd.layers.LayerAttention`, the loss of a sample is
+    `sum_t sum_s attention[t, s] * mean((value_s - value_t) ** 2)`. A map of zeros has a value of
+    zeros, and gets no gradient through it.
+
+    The published code weighs this loss by 200.
+
+    Args:
+        teacher_layer_name, student_layer_name: Lists of paths of layers whose outputs are maps
+            `(batch, positions..., channels)` of known size, all with one, two or three axes of
+            positions.
+        dim: Integer, the size of keys and queries. Defaults to `128`.
+        name: String. Defaults to `"afd"`.
+
+    Call args:
+        teacher: List of maps.
+        student: Tuple of a list of maps, and the attention of shape
+            `(batch, teacher layers, student layers)`, as the adapter returns them.
+
+    Returns:
+        Loss per sample, shape `(batch,)`.
+
+    Raises:
+        ValueError: If the layer names are not lists, `dim` is not a positive integer, or the
+            outputs are not maps of known size with the same number of axes.
+
+    Example:
+    >>> import numpy as np
+    >>> loss = AFD(teacher_layer_name=["conv"], student_layer_name=["early", "late"], dim=4)
+    >>> shapes = [[(None, 6, 3)], [(None, 12, 5), (None, 3, 7)]]
+    >>> adapter = loss.build_adapter(*([keras.KerasTensor(s) for s in side] for side in shapes))
+    >>> outputs = adapter([np.ones((2, 6, 3), "float32")],
+    ...                   [np.ones((2, 12, 5), "float32"), np.ones((2, 3, 7), "float32")])
+    >>> values = loss.call(*outputs)
+    >>> tuple(values.shape), bool(ops.max(values) < 1e-6)
+    ((2,), True)
+
+    References:
+        - [Ji et al., AAAI 2021](https://arxiv.org/abs/2102.02973). Default as in
+          clovaai/attention-feature-distillation.
+    """
+
+    def __init__(
+        self,
+        *,
+        teacher_layer_name: list[str],
+        student_layer_name: list[str],
+        dim: int = 128,
+        name: str = "afd",
+    ) -> None:
+        super().__init__(
+            teacher_layer_name=teacher_layer_name,
+            student_layer_name=student_layer_name,
+            name=name,
+        )
+        for role, paths in (("teacher", teacher_layer_name), ("student", student_layer_name)):
+            if not isinstance(paths, list):
+                raise ValueError(
+                    f"`AFD` compares several layers: `{role}_layer_name` must be a list of layer "
+                    f"paths. Received: {role}_layer_name={paths!r}."
+                )
+        check_dim(dim)
+        self.dim = dim
+        # Squares of weak activations are small: only true zeros may count as dead.
+        self._normalize = Standardize("norm", center=False, epsilon=1e-12, dtype="float32")
+
+    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
+        shapes = {}
+        for role, outputs in (("teacher", teacher_outputs), ("student", student_outputs)):
+            if not isinstance(outputs, (list, tuple)):
+                raise ValueError(
+                    f"`AFD` compares lists of maps. Received: {role} {type(outputs).__name__}."
+                )
+            shapes[role] = [tuple(output.shape) for output in outputs]
+        ranks = {len(shape) for side in shapes.values() for shape in side}
+        sizes = [size for side in shapes.values() for shape in side for size in shape[1:]]
+        if len(ranks) != 1 or not ranks <= {3, 4, 5} or None in sizes:
+            raise ValueError(
+                "`AFD` compares maps of shape (batch, positions..., channels), all with the same "
+                "one, two or three axes of positions and with all but the batch size known. Choose "
+                "layers before the pooling, or another loss for vectors. "
+                f"Received: teacher {shapes['teacher']}, student {shapes['student']}."
+            )
+
+    def build_adapter(self, teacher: Any, student: Any) -> LayerAttention:
+        self.validate_outputs(teacher, student)
+        attention = LayerAttention(self.dim, name=f"{self.name}_attention")
+        attention.build(*([tuple(x.shape) for x in side] for side in (teacher, student)))
+        return attention
+
+    def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
+        maps, attention = student
+        energies = [_energy(x) for x in maps]
+        total = 0.0
+        for t, x in enumerate(teacher):
+            wanted = self._value(_energy(x))
+            sizes = tuple(x.shape[1:-1])
+            values = ops.stack([self._value(_resize(e, sizes)) for e in energies], axis=1)
+            errors = ops.mean(ops.square(values - wanted[:, None]), axis=-1)
+            total = total + ops.sum(attention[:, t] * errors, axis=-1)
+        return total
+
+    def _value(self, energy: Any) -> Any:
+        return self._normalize(ops.reshape(energy, (-1, math.prod(energy.shape[1:]))))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "dim": self.dim}
+
+
+def _energy(x: Any) -> Any:
+    return ops.mean(ops.square(ops.cast(x, "float32")), axis=-1)
+
+
+def _resize(x: Any, sizes: tuple[int, ...]) -> Any:
+    """Average-pool the axes after the batch axis to `sizes`, which may be larger or no divisors."""
+    # `ops.adaptive_average_pool` of Keras 3.15 fails on TensorFlow.
+    for axis, size in enumerate(sizes, start=1):
+        given = x.shape[axis]
+        if given != size:
+            cells = np.arange(size)
+            start, stop = cells * given // size, -(-(cells + 1) * given // size)
+            index = start[:, None] + np.arange((stop - start).max())
+            weight = (index < stop[:, None]) / (stop - start)[:, None]
+            x = ops.take(ops.moveaxis(x, axis, -1), np.minimum(index, given - 1), axis=-1)
+            x = ops.sum(x * ops.convert_to_tensor(weight, dtype=x.dtype), axis=-1)
+            x = ops.moveaxis(x, -1, axis)
+    return x

@@ -1,0 +1,121 @@
+"""AT: attention transfer."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_number, check_same_shape
+from keras_fdkd.losses.pairs import (
+    check_map_sizes,
+    check_outputs,
+    full_precision,
+    mean_per_sample,
+)
+
+_EPSILON = 1e-12
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class AT(CrossModalLoss):
+    """Attention transfer: where a map is active, whatever its channels.
+
+    `mean((A(student) - A(teacher)) ** 2)` over positions, where `A(x)` is the mean over channels of
+    `abs(x) ** p`, divided by its Euclidean norm over the positions of the sample. The larger map is
+    first average-pooled to the size of the smaller, axis by axis. A map of zeros stays zero and
+    has no gradient.
+
+    One object compares one pair of layers: add one for each stage.
+
+    Args:
+        p: Number of at least 1. Larger values see the strongest activations alone. Defaults to
+            `2`.
+        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
+            features are compared. The published weight of this term is 1000: squares of parts of a
+            unit vector are small.
+
+    Call args:
+        teacher, student: Maps of one rank, `(batch, height, width, channels)` or `(batch, steps,
+            channels)`. Sizes and channels may differ.
+
+    Returns:
+        Loss of each sample, shape `(batch,)`.
+
+    Raises:
+        ValueError: If `p` is out of range, or the outputs are not maps of one rank.
+
+    Example:
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> teacher = rng.normal(size=(2, 4, 4, 8)).astype("float32")
+    >>> loss = AT()
+    >>> float(loss.compute_loss(teacher, 3 * teacher)) < 1e-12
+    True
+    >>> student = rng.normal(size=(2, 8, 8, 5)).astype("float32")
+    >>> 0.0 < float(loss.compute_loss(teacher, student)) < 4 / 16
+    True
+
+    References:
+        - [Zagoruyko and Komodakis, ICLR 2017](https://arxiv.org/abs/1612.03928). Defaults from
+          megvii-research/mdistiller.
+    """
+
+    def __init__(
+        self,
+        p: float = 2,
+        *,
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
+        name: str = "at",
+    ) -> None:
+        super().__init__(
+            teacher_layer_name=teacher_layer_name, student_layer_name=student_layer_name, name=name
+        )
+        check_number("p", p)
+        if p < 1:  # Below 1 the slope at 0 is infinite.
+            raise ValueError(f"`p` must be at least 1. Received: p={p}.")
+        self.p = p
+
+    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
+        check_outputs(self, teacher_outputs, student_outputs, 3)
+        check_same_shape(self, teacher_outputs, student_outputs, slice(0, 1))
+        check_map_sizes(self, teacher_outputs, student_outputs)
+
+    def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
+        teacher, student = full_precision(teacher, student)
+        positions = tuple(range(1, len(student.shape) - 1))
+        for axis in positions:
+            sizes = teacher.shape[axis], student.shape[axis]
+            if sizes[0] != sizes[1]:
+                teacher, student = (
+                    _average_pool(x, axis, min(sizes)) if x.shape[axis] > min(sizes) else x
+                    for x in (teacher, student)
+                )
+        difference = self._attention(teacher, positions) - self._attention(student, positions)
+        return mean_per_sample(ops.square(difference))
+
+    def _attention(self, x: Any, positions: tuple[int, ...]) -> Any:
+        power = ops.square(x) if self.p == 2 else ops.power(ops.abs(x), self.p)
+        attention = ops.mean(power, axis=-1)
+        energy = ops.sum(ops.square(attention), axis=positions, keepdims=True)
+        alive = energy > _EPSILON**2
+        # The inner `where` keeps the infinite slope of rsqrt at 0 out of the gradient.
+        return attention * ops.where(alive, ops.rsqrt(ops.where(alive, energy, 1.0)), 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "p": self.p}
+
+
+def _average_pool(x: Any, axis: int, size: int) -> Any:
+    """Average `axis` down to `size` bins, which overlap if `size` is no divisor.
+
+    `ops.adaptive_average_pool` of Keras 3.15 gives NaN on JAX for some sizes (10 to 7).
+    """
+    given = x.shape[axis]
+    bins = np.zeros((given, size), "float32")
+    for i in range(size):
+        start, stop = i * given // size, -(-(i + 1) * given // size)
+        bins[start:stop, i] = 1.0 / (stop - start)
+    pooled = ops.matmul(ops.moveaxis(x, axis, -1), ops.convert_to_tensor(bins, dtype=x.dtype))
+    return ops.moveaxis(pooled, -1, axis)

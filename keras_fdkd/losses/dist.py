@@ -1,0 +1,105 @@
+"""DIST: distillation from a stronger teacher, by correlation."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_number
+from keras_fdkd.losses.pairs import centered, check_logits, full_precision, mean_per_sample
+
+_EPSILON = 1e-8
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class DIST(CrossModalLoss):
+    """Correlate predictions instead of matching them: between classes, and within each class.
+
+    With `P = softmax(student / T)`, `Q = softmax(teacher / T)` and the Pearson correlation
+    `rho(u, v) = <u - mean u, v - mean v> / (||u - mean u|| ||v - mean v|| + 1e-8)`:
+    `T^2 * (inter_weight * (1 - rho(row of P, row of Q)) + intra_weight * (1 - mean over classes of
+    rho(column of P, column of Q)))`. Rows are samples, columns the probabilities of one class over
+    the batch. What is constant (one sample in the batch, an untrained uniform prediction) has
+    correlation 0 and no gradient.
+
+    Args:
+        inter_weight: Float >= 0, the `beta` of the paper. Defaults to `1.0`.
+        intra_weight: Float >= 0, the `gamma` of the paper. Defaults to `1.0`.
+        temperature: Float above 0. Defaults to `1.0`; the authors use 4 on CIFAR-100, and multiply
+            the loss by 2.
+        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
+            predictions are compared.
+
+    Call args:
+        teacher, student: Logits of one shape: `(batch, classes)`, or `(batch, height, width,
+            classes)`, where every pixel is a sample.
+
+    Returns:
+        Loss of each sample, shape `(batch,)`; for maps the mean over its pixels. The correlation
+        within a class belongs to the batch: every sample gets its value, and with `sample_weight`
+        all samples, those of weight 0 too, take part in it.
+
+    Raises:
+        ValueError: If an argument is out of range, or the outputs are not logits of one shape.
+
+    Example:
+    >>> import numpy as np
+    >>> logits = np.array([[1.0, 2.0, 3.0], [0.0, 5.0, 0.0]], "float32")
+    >>> loss = DIST()
+    >>> abs(float(loss.compute_loss(logits, logits))) < 1e-5
+    True
+    >>> float(loss.compute_loss(logits, -logits)) > 2
+    True
+
+    References:
+        - [Huang et al., NeurIPS 2022](https://arxiv.org/abs/2205.10536). Defaults from
+          hunto/DIST_KD.
+    """
+
+    reads = "predictions"
+
+    def __init__(
+        self,
+        inter_weight: float = 1.0,
+        intra_weight: float = 1.0,
+        temperature: float = 1.0,
+        *,
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
+        name: str = "dist",
+    ) -> None:
+        super().__init__(
+            teacher_layer_name=teacher_layer_name, student_layer_name=student_layer_name, name=name
+        )
+        check_number("inter_weight", inter_weight)
+        check_number("intra_weight", intra_weight)
+        check_number("temperature", temperature, above=True)
+        self.inter_weight = inter_weight
+        self.intra_weight = intra_weight
+        self.temperature = temperature
+
+    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
+        check_logits(self, teacher_outputs, student_outputs)
+
+    def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
+        teacher, student = full_precision(teacher, student)
+        q, p = (ops.softmax(x / self.temperature, axis=-1) for x in (teacher, student))
+        rows = _correlation(p, q, axis=-1)
+        columns = _correlation(p, q, axis=tuple(range(len(p.shape) - 1)))
+        inter = 1.0 - mean_per_sample(rows)
+        intra = 1.0 - ops.mean(columns)
+        return self.temperature**2 * (self.inter_weight * inter + self.intra_weight * intra)
+
+    def get_config(self) -> dict[str, Any]:
+        config = {
+            "inter_weight": self.inter_weight,
+            "intra_weight": self.intra_weight,
+            "temperature": self.temperature,
+        }
+        return {**super().get_config(), **config}
+
+
+def _correlation(x: Any, y: Any, axis: Any) -> Any:
+    (x, norm_x), (y, norm_y) = centered(x, axis), centered(y, axis)
+    product = ops.sum(x * y, axis=axis, keepdims=True)
+    return ops.squeeze(product / (norm_x * norm_y + _EPSILON), axis=axis)

@@ -1,0 +1,136 @@
+"""DKD: decoupled knowledge distillation."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_number
+from keras_fdkd.losses.kd import kl_divergence
+from keras_fdkd.losses.pairs import check_logits, full_precision
+
+# A logit that no softmax sees, and whose products with 0 are 0.
+_MASKED = -1e30
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class DKD(CrossModalLoss):
+    """Decoupled knowledge distillation: target class and other classes weighted apart.
+
+    With `p = softmax(logits / T)` and target class `y`:
+    `T^2 * (alpha * TCKD + beta * NCKD)`, where `TCKD` is the KL divergence of the pairs
+    `(p_y, 1 - p_y)` and `NCKD` that of the softmax over the classes other than `y`, which is 0 for
+    two classes. `KD` is the case `alpha = 1`, `beta = 1 - p_y` of the teacher.
+
+    Args:
+        alpha: Float >= 0, weight of the target class part. Defaults to `1.0`.
+        beta: Float >= 0, weight of the part of the other classes. Defaults to `8.0`; the authors'
+            configurations have 0.5 to 8.
+        temperature: Float above 0. Defaults to `4.0`.
+        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
+            predictions are compared.
+
+    The authors raise the weight of this loss linearly from 0 over the first 20 epochs.
+
+    Call args:
+        teacher, student: Logits, both of shape `(batch, classes)` with 2 classes or more.
+        y: Labels: integers in `[0, classes)`, shape `(batch,)` or `(batch, 1)`, or one-hot, shape
+            `(batch, classes)`. The target of a sample with a negative label, and of all samples if
+            `y` is `None`, is the teacher's most probable class. Defaults to `None`.
+
+    Returns:
+        Loss of each sample, shape `(batch,)`.
+
+    Raises:
+        ValueError: If an argument is out of range, the outputs are not logits of one shape, or the
+            labels have another shape.
+
+    Example:
+    >>> import numpy as np
+    >>> logits = np.array([[1.0, 2.0, 3.0], [0.0, 5.0, 0.0]], "float32")
+    >>> loss, labels = DKD(), np.array([2, 1])
+    >>> value = float(loss.compute_loss(logits, -logits, labels))
+    >>> float(loss.compute_loss(logits, logits, labels)), value > 3
+    (0.0, True)
+
+    References:
+        - [Zhao et al., CVPR 2022](https://arxiv.org/abs/2203.08679). Defaults from
+          megvii-research/mdistiller.
+    """
+
+    reads = "predictions"
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        beta: float = 8.0,
+        temperature: float = 4.0,
+        *,
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
+        name: str = "dkd",
+    ) -> None:
+        super().__init__(
+            teacher_layer_name=teacher_layer_name, student_layer_name=student_layer_name, name=name
+        )
+        check_number("alpha", alpha)
+        check_number("beta", beta)
+        check_number("temperature", temperature, above=True)
+        self.alpha = alpha
+        self.beta = beta
+        self.temperature = temperature
+
+    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
+        check_logits(self, teacher_outputs, student_outputs, maximum=2)
+
+    def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
+        teacher, student = full_precision(teacher, student)
+        classes = student.shape[-1]
+        target = ops.cast(ops.argmax(teacher, axis=-1), "int32")
+        if y is not None:
+            labels = _class_indices(y, classes)
+            target = ops.where(labels < 0, target, labels)
+        is_target = ops.equal(ops.expand_dims(target, -1), ops.arange(classes, dtype="int32"))
+        (target_t, others_t), (target_s, others_s) = (
+            _decouple(logits / self.temperature, is_target) for logits in (teacher, student)
+        )
+        tckd = _binary_divergence(target_t, target_s)
+        nckd = kl_divergence(others_t, others_s)
+        return self.temperature**2 * (self.alpha * tckd + self.beta * nckd)
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"alpha": self.alpha, "beta": self.beta, "temperature": self.temperature}
+        return {**super().get_config(), **config}
+
+
+def _decouple(logits: Any, is_target: Any) -> tuple[Any, Any]:
+    """Return the log-odds of the target, shape `(batch,)`, and the logits without it."""
+    others = ops.where(is_target, _MASKED, logits)
+    target = ops.sum(ops.where(is_target, logits, 0.0), axis=-1)
+    return target - ops.logsumexp(others, axis=-1), others
+
+
+def _binary_divergence(teacher: Any, student: Any) -> Any:
+    """KL divergence of the pairs `(p, 1 - p)` with these log-odds."""
+    positive = ops.sigmoid(teacher) * (ops.log_sigmoid(teacher) - ops.log_sigmoid(student))
+    negative = ops.sigmoid(-teacher) * (ops.log_sigmoid(-teacher) - ops.log_sigmoid(-student))
+    return positive + negative
+
+
+def _class_indices(y: Any, classes: int) -> Any:
+    """Return labels of any of the shapes as integers of shape `(batch,)`."""
+    shape = None
+    if not isinstance(y, dict):
+        y = ops.convert_to_tensor(y)
+        shape = tuple(y.shape)
+        if len(shape) == 1:
+            return ops.cast(y, "int32")
+        if len(shape) == 2 and shape[1] == 1:
+            return ops.cast(y[:, 0], "int32")
+        if len(shape) == 2 and shape[1] == classes:
+            return ops.cast(ops.argmax(y, axis=-1), "int32")
+    raise ValueError(
+        "Labels must be integers of shape `(batch,)` or `(batch, 1)`, or one-hot of shape "
+        f"`(batch, classes)` with {classes} classes. Received: "
+        f"{type(y).__name__ if shape is None else f'labels of shape {shape}'}."
+    )

@@ -1,0 +1,117 @@
+"""FitNet: the teacher's hidden feature as a hint."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_fdkd.layers.feature_regressor import FeatureRegressor, plan_convolution
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
+from keras_fdkd.losses.pairs import check_outputs, full_precision, mean_per_sample
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class FitNet(CrossModalLoss):
+    """Mean squared error between the teacher's feature and the student's, mapped to its shape.
+
+    `mean((regressor(student) - teacher) ** 2)`. The regressor is trained with the student by
+    `keras_fdkd.CrossModalDistiller`. For features of one shape that need no regressor, use
+    `keras.distillation.FeatureDistillation("mse")`.
+
+    Args:
+        regressor: `keras.Layer` that maps the student's feature to the teacher's shape; an object
+            serves one distiller. Defaults to `None`: `keras_fdkd.layers.FeatureRegressor`, a
+            convolution (or a dense layer for vectors), batch normalization and ReLU. ReLU suits a
+            teacher's feature that was rectified; other features have negative values.
+        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
+            features are compared. The published weight of this term is 100.
+
+    Call args:
+        teacher: Feature: vectors `(batch, dim)`, sequences `(batch, steps, channels)` or maps
+            `(batch, height, width, channels)`; any shape with a regressor of one's own.
+        student: Feature of the teacher's shape, by the layer that `build_adapter` returns.
+
+    Returns:
+        Loss of each sample, shape `(batch,)`. Samples of weight 0 still take part in the batch
+        normalization of the regressor.
+
+    Raises:
+        ValueError: If `regressor` is no layer, no convolution leads from one shape to the other, or
+            a regressor gives another shape than the teacher's.
+
+    Example:
+    >>> import numpy as np
+    >>> teacher, student = np.ones((4, 3), "float32"), np.ones((4, 5), "float32")
+    >>> loss = FitNet()
+    >>> adapter = loss.build_adapter(teacher, student)
+    >>> teacher, regressed = adapter(teacher, student, training=True)
+    >>> tuple(regressed.shape), tuple(loss.call(teacher, regressed).shape)
+    ((4, 3), (4,))
+
+    References:
+        - [Romero et al., ICLR 2015](https://arxiv.org/abs/1412.6550). The regressor is that of
+          megvii-research/mdistiller.
+    """
+
+    def __init__(
+        self,
+        regressor: keras.Layer | None = None,
+        *,
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
+        name: str = "fitnet",
+    ) -> None:
+        super().__init__(
+            teacher_layer_name=teacher_layer_name, student_layer_name=student_layer_name, name=name
+        )
+        if regressor is not None and not isinstance(regressor, keras.Layer):
+            raise ValueError(
+                "`regressor` must be a `keras.Layer` that maps the student's feature to the "
+                f"teacher's shape, or `None`. Received: regressor={regressor!r}."
+            )
+        self.regressor = regressor
+
+    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
+        if self.regressor is not None:
+            check_outputs(self, teacher_outputs, student_outputs, 2)
+            return
+        check_outputs(self, teacher_outputs, student_outputs, 2, 4)
+        plan_convolution(tuple(student_outputs.shape), tuple(teacher_outputs.shape[1:]))
+
+    def build_adapter(self, teacher: Any, student: Any) -> keras.Layer:
+        regressor = self.regressor or FeatureRegressor(tuple(teacher.shape[1:]), name="regressor")
+        adapter = _RegressStudent(regressor, name=self.name)
+        # Fresh tensors: the call must leave no trace in the models' graphs.
+        given = [keras.KerasTensor(tuple(x.shape), dtype="float32") for x in (teacher, student)]
+        target, regressed = adapter(*given)
+        check_same_shape(self, target, regressed, slice(1, None))
+        return adapter
+
+    def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
+        check_same_shape(self, teacher, student, slice(None))
+        teacher, student = full_precision(teacher, student)
+        return mean_per_sample(ops.square(student - teacher))
+
+    def get_config(self) -> dict[str, Any]:
+        regressor = self.regressor and keras.saving.serialize_keras_object(self.regressor)
+        return {**super().get_config(), "regressor": regressor}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "FitNet":
+        config = dict(config)
+        if config.get("regressor") is not None:
+            config["regressor"] = keras.saving.deserialize_keras_object(config["regressor"])
+        return cls(**config)
+
+
+class _RegressStudent(keras.layers.Layer):
+    def __init__(self, regressor: keras.Layer, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.autocast = False  # The regressor casts its own input.
+        self.regressor = regressor
+
+    def call(self, teacher: Any, student: Any, training: bool | None = None) -> tuple[Any, Any]:
+        return teacher, self.regressor(student)  # Keras hands `training` on.
+
+    def compute_output_spec(self, teacher: Any, student: Any, training: Any = None) -> Any:
+        return teacher, self.regressor(student)

@@ -1,0 +1,87 @@
+"""What the losses between two outputs share: checks, precision, safe norms."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
+
+# What varies by less than this part of its size is rounding noise in float32.
+_ROUNDING = 1e-6
+
+
+def check_outputs(
+    loss: CrossModalLoss, teacher: Any, student: Any, minimum: int, maximum: int | None = None
+) -> None:
+    """Raise unless both outputs are one tensor whose rank, batch included, is in the range."""
+    allowed = f"{minimum}" if minimum == maximum else f"{minimum} to {maximum or 'any number of'}"
+    for side, value in (("teacher", teacher), ("student", student)):
+        if keras.tree.is_nested(value) or not hasattr(value, "shape"):
+            raise ValueError(
+                f"`{type(loss).__name__}` compares one tensor of each side. Give "
+                f"`{side}_layer_name` the path of one layer, and add one loss for each pair of "
+                f"layers. Received: {side} outputs of type {type(value).__name__}."
+            )
+        rank = len(value.shape)
+        if rank < minimum or (maximum is not None and rank > maximum):
+            raise ValueError(
+                f"`{type(loss).__name__}` needs outputs of {allowed} axes, the batch first and "
+                f"channels, features or classes last. Compare another layer, by "
+                f"`{side}_layer_name`, or add a layer that reshapes or pools. "
+                f"Received: {side} {tuple(value.shape)}."
+            )
+
+
+def check_logits(
+    loss: CrossModalLoss, teacher: Any, student: Any, maximum: int | None = None
+) -> None:
+    """Raise unless both are logits of one shape `(batch, ..., classes)` with 2 classes or more."""
+    check_outputs(loss, teacher, student, 2, maximum)
+    check_same_shape(loss, teacher, student, slice(None))
+    if student.shape[-1] == 1:
+        raise ValueError(
+            f"`{type(loss).__name__}` compares distributions over classes and needs one logit a "
+            "class, two for a binary task. "
+            f"Received: teacher {tuple(teacher.shape)}, student {tuple(student.shape)}."
+        )
+
+
+def check_map_sizes(loss: CrossModalLoss, teacher: Any, student: Any) -> None:
+    """Raise if the size along an axis of the map is known on one side alone."""
+    sizes = zip(teacher.shape[1:-1], student.shape[1:-1], strict=True)
+    if any((first is None) != (second is None) for first, second in sizes):
+        raise ValueError(
+            f"`{type(loss).__name__}` brings maps to one size and must know both, or neither if "
+            "they are equal. Give the models inputs of fixed size. "
+            f"Received: teacher {tuple(teacher.shape)}, student {tuple(student.shape)}."
+        )
+
+
+def full_precision(teacher: Any, student: Any) -> tuple[Any, Any]:
+    """Return both in float32, in float64 if the student is; the teacher as a constant."""
+    teacher, student = ops.convert_to_tensor(teacher), ops.convert_to_tensor(student)
+    given = keras.backend.standardize_dtype(student.dtype)
+    dtype = "float64" if given == "float64" else "float32"
+    return ops.stop_gradient(ops.cast(teacher, dtype)), ops.cast(student, dtype)
+
+
+def mean_per_sample(x: Any) -> Any:
+    """Return the mean over all axes but the batch, shape `(batch,)`."""
+    axes = tuple(range(1, len(x.shape)))
+    return ops.mean(x, axis=axes) if axes else x  # PyTorch takes no axes for all axes.
+
+
+def centered(x: Any, axis: Any) -> tuple[Any, Any]:
+    """Return `x` minus its mean along `axis`, and the Euclidean norm of that (axes kept).
+
+    Where `x` is constant but for rounding, both are 0 and have no gradient: noise has no direction,
+    and the slope of a norm at 0 is infinite.
+    """
+    offset = x - ops.mean(x, axis=axis, keepdims=True)
+    energy = ops.sum(ops.square(offset), axis=axis, keepdims=True)
+    total = ops.sum(ops.square(x), axis=axis, keepdims=True)
+    varies = energy > _ROUNDING**2 * total
+    # The inner `where` keeps the infinite slope of sqrt at 0 out of the gradient.
+    norm = ops.where(varies, ops.sqrt(ops.where(varies, energy, 1.0)), 0.0)
+    return ops.where(varies, offset, 0.0), norm

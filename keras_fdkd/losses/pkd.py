@@ -1,0 +1,93 @@
+"""PKD: features compared by their correlation, channel by channel."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
+from keras_fdkd.losses.pairs import (
+    centered,
+    check_map_sizes,
+    check_outputs,
+    full_precision,
+    mean_per_sample,
+)
+
+_EPSILON = 1e-6
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class PKD(CrossModalLoss):
+    """Mean squared difference of features standardized channel by channel over the batch.
+
+    `mean((standard(student) - standard(teacher)) ** 2) / 2` with
+    `standard(x) = (x - mean) / (std + 1e-6)` of each channel over all samples and positions, `std`
+    unbiased. It is `1 - r` with the Pearson correlation `r`, averaged over channels: the size of
+    the teacher's features does not matter. A channel that is constant over the batch is 0 and has
+    no gradient.
+
+    Args:
+        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
+            features are compared. The published weight of this term is 1, in detection 6 or 10.
+
+    Call args:
+        teacher, student: Features with the same number of channels: vectors `(batch, channels)`,
+            or maps `(batch, height, width, channels)`. A student map of another height or width is
+            resized to the teacher's, bilinearly. Other ranks need equal shapes.
+
+    Returns:
+        Loss of each sample, shape `(batch,)`. Mean and deviation belong to the batch: with
+        `sample_weight` all samples, those of weight 0 too, take part in them.
+
+    Raises:
+        ValueError: If the features differ in rank or channels, or in a size that cannot be
+            resized.
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
+    >>> loss = PKD()
+    >>> float(loss.compute_loss(100 * x + 7, x)) < 1e-6, float(loss.compute_loss(-x, x)) > 1
+    (True, True)
+
+    References:
+        - [Cao et al., NeurIPS 2022](https://arxiv.org/abs/2207.02039). As in open-mmlab/mmrazor.
+    """
+
+    def __init__(
+        self,
+        *,
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
+        name: str = "pkd",
+    ) -> None:
+        super().__init__(
+            teacher_layer_name=teacher_layer_name, student_layer_name=student_layer_name, name=name
+        )
+
+    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
+        check_outputs(self, teacher_outputs, student_outputs, 2)
+        if len(teacher_outputs.shape) == len(student_outputs.shape) == 4:
+            check_same_shape(self, teacher_outputs, student_outputs, slice(-1, None))
+            check_same_shape(self, teacher_outputs, student_outputs, slice(0, 1))
+            check_map_sizes(self, teacher_outputs, student_outputs)
+        else:
+            check_same_shape(self, teacher_outputs, student_outputs, slice(None))
+
+    def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
+        teacher, student = full_precision(teacher, student)
+        size = teacher.shape[1:-1]
+        if tuple(student.shape[1:-1]) != tuple(size):
+            student = ops.image.resize(
+                student, size, "bilinear", antialias=False, data_format="channels_last"
+            )
+        difference = _standard(student) - _standard(teacher)
+        return mean_per_sample(ops.square(difference)) / 2.0
+
+
+def _standard(x: Any) -> Any:
+    axes = tuple(range(len(x.shape) - 1))
+    offset, norm = centered(x, axes)
+    count = ops.sum(ops.ones_like(x[..., :1]))  # The batch size may be unknown.
+    return offset / (norm / ops.sqrt(ops.maximum(count - 1.0, 1.0)) + _EPSILON)

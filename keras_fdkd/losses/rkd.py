@@ -1,0 +1,121 @@
+"""RKD: relational knowledge distillation."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_number, check_same_shape
+from keras_fdkd.losses.pairs import check_outputs, full_precision
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class RKD(CrossModalLoss):
+    """Relational knowledge distillation: distances and angles between the samples of a batch.
+
+    `distance_weight * mean_jk H(d_s - d_t) + angle_weight * mean_jkl H(psi_s - psi_t)`. Distances
+    `d_jk = sqrt(max(||x_j - x_k||^2, eps))` are divided by their mean over the pairs of different
+    samples; `psi_jkl` is the cosine of the angle at sample `j` between samples `k` and `l`; `H` is
+    the Huber function `u^2 / 2` for `|u| < 1`, else `|u| - 1/2`. Only relations are compared, so
+    the features may differ in size. A sample alone in its batch has none: its loss is 0.
+
+    Memory grows with `batch^2 * dim + batch^3`.
+
+    Args:
+        distance_weight: Float >= 0. Defaults to `25.0`.
+        angle_weight: Float >= 0. At 0 no angle is computed. Defaults to `50.0`.
+        eps: Float above 0, the least squared distance. Pairs at or below it have no direction and
+            get no gradient. Defaults to `1e-12`.
+        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
+            features are compared.
+
+    Call args:
+        teacher, student: Features `(batch, dim)`; `dim` may differ.
+
+    Returns:
+        Loss of each sample, shape `(batch,)`: the mean over the pairs and triples that have it as
+        sample `j`. With `sample_weight` a sample of weight 0 is no `j`, but still the other end of
+        the relations of the rest.
+
+    Raises:
+        ValueError: If an argument is out of range, or the outputs are not vectors.
+
+    Example:
+    >>> import numpy as np
+    >>> teacher = np.random.default_rng(0).normal(size=(6, 8)).astype("float32")
+    >>> student = np.concatenate([5 * teacher, np.zeros((6, 3), "float32")], axis=1)
+    >>> loss = RKD()
+    >>> float(loss.compute_loss(teacher, student)) < 1e-8
+    True
+    >>> float(loss.compute_loss(teacher, student**3)) > 0.1
+    True
+
+    References:
+        - [Park et al., CVPR 2019](https://arxiv.org/abs/1904.05068). Defaults from
+          megvii-research/mdistiller.
+    """
+
+    def __init__(
+        self,
+        distance_weight: float = 25.0,
+        angle_weight: float = 50.0,
+        eps: float = 1e-12,
+        *,
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
+        name: str = "rkd",
+    ) -> None:
+        super().__init__(
+            teacher_layer_name=teacher_layer_name, student_layer_name=student_layer_name, name=name
+        )
+        check_number("distance_weight", distance_weight)
+        check_number("angle_weight", angle_weight)
+        check_number("eps", eps, above=True)
+        self.distance_weight = distance_weight
+        self.angle_weight = angle_weight
+        self.eps = eps
+
+    def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
+        check_outputs(self, teacher_outputs, student_outputs, 2, 2)
+        check_same_shape(self, teacher_outputs, student_outputs, slice(0, 1))
+
+    def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
+        pair = full_precision(teacher, student)
+        differences = [ops.expand_dims(x, 0) - ops.expand_dims(x, 1) for x in pair]
+        energies = [ops.sum(ops.square(x), axis=-1) for x in differences]
+        teacher, student = (self._distances(energy) for energy in energies)
+        value = self.distance_weight * ops.mean(_huber(student - teacher), axis=1)
+        if self.angle_weight:
+            teacher, student = map(self._cosines, differences, energies)
+            value = value + self.angle_weight * ops.mean(_huber(student - teacher), axis=(1, 2))
+        return value
+
+    def _distances(self, energy: Any) -> Any:
+        """Distances divided by their mean, shape `(batch, batch)`."""
+        index = ops.cumsum(ops.ones_like(energy[:, 0]))  # The batch size may be unknown.
+        others = ops.not_equal(ops.expand_dims(index, 0), ops.expand_dims(index, 1))
+        distance = ops.where(others, ops.sqrt(ops.maximum(energy, self.eps)), 0.0)
+        count = ops.sum(ops.cast(others, energy.dtype))
+        mean = ops.sum(distance) / ops.maximum(count, 1.0)
+        return distance / ops.where(count > 0, mean, 1.0)
+
+    def _cosines(self, difference: Any, energy: Any) -> Any:
+        """Cosines of the angles at the first sample, shape `(batch, batch, batch)`."""
+        apart = energy > self.eps
+        # The inner `where` keeps the infinite slope of rsqrt at 0 out of the gradient.
+        inverse = ops.where(apart, ops.rsqrt(ops.where(apart, energy, 1.0)), 0.0)
+        direction = difference * ops.expand_dims(inverse, -1)
+        return ops.matmul(direction, ops.swapaxes(direction, 1, 2))
+
+    def get_config(self) -> dict[str, Any]:
+        config = {
+            "distance_weight": self.distance_weight,
+            "angle_weight": self.angle_weight,
+            "eps": self.eps,
+        }
+        return {**super().get_config(), **config}
+
+
+def _huber(x: Any) -> Any:
+    size = ops.abs(x)
+    return ops.where(size < 1.0, ops.square(x) / 2.0, size - 0.5)
