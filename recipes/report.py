@@ -1,6 +1,7 @@
 """What an experiment leaves behind: table, report, metrics, plots and the student."""
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,29 @@ from keras_fdkd.analysis import (
     plot_similarity,
 )
 from keras_fdkd.features import FeatureTap
-from recipes.experiment import METHODS, Fold, Run
+from recipes.training import Outcome
 
-COLUMNS = ("method", "test accuracy", "parameters", "training seconds")
+METHODS = ("teacher", "student alone", "distilled")
+COLUMNS = ("method", "test accuracy", "parameters", "milliseconds a step")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained model and what was measured of it."""
+
+    method: str
+    seed: int
+    model: keras.Model
+    outcome: Outcome
+
+    def row(self) -> dict[str, Any]:
+        """What `metrics.json` keeps."""
+        return {
+            "method": self.method,
+            "seed": self.seed,
+            "parameters": self.model.count_params(),
+            **asdict(self.outcome),
+        }
 
 
 def summarize(runs: list[Run]) -> list[tuple[str, str, str, str]]:
@@ -26,14 +47,14 @@ def summarize(runs: list[Run]) -> list[tuple[str, str, str, str]]:
     rows = []
     for method in METHODS:
         mine = [run for run in runs if run.method == method]
-        accuracy = 100 * np.array([run.test_accuracy for run in mine])
-        seconds = np.mean([run.seconds for run in mine])
+        accuracy = 100 * np.array([run.outcome.test_accuracy for run in mine])
+        seconds = np.median([run.outcome.seconds_per_step for run in mine])
         rows.append(
             (
                 method,
                 f"{accuracy.mean():.1f} ± {accuracy.std(ddof=len(mine) > 1):.1f} %",
-                f"{mine[0].parameters:,}",
-                f"{seconds:.1f}",
+                f"{mine[0].model.count_params():,}",
+                f"{1e3 * seconds:.1f}",
             )
         )
     return rows
@@ -48,7 +69,11 @@ def print_table(runs: list[Run], title: str) -> None:
 
 
 def write_report(
-    folder: Path, title: str, settings: dict[str, Any], runs: list[Run], tests: dict[int, Fold]
+    folder: Path,
+    title: str,
+    settings: dict[str, Any],
+    runs: list[Run],
+    tests: dict[int, dict[str, np.ndarray]],
 ) -> None:
     """Write the report of finished runs.
 
@@ -57,26 +82,29 @@ def write_report(
         title: Heading of the report.
         settings: The arguments of the experiment.
         runs: All runs of all seeds.
-        tests: Test fold of each seed, for the similarity of features on unseen data.
+        tests: Test fold of each seed, `teacher` and `student` inputs and `labels`, for the
+            similarity of features on unseen data.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # The seed to show is chosen on validation data, as everything else is.
     best = max((run for run in runs if run.method == "distilled"), key=_validation)
     models = {run.method: run.model for run in runs if run.seed == best.seed}
     fold = tests[best.seed]
-    teacher = _features(models["teacher"], fold.teacher)
+    teacher = _features(models["teacher"], fold["teacher"])
     panels = {
-        name: {"teacher": teacher, "student": _features(models[name], fold.student)}
+        name: {"teacher": teacher, "student": _features(models[name], fold["student"])}
         for name in METHODS[1:]
     }
     similarity = {
-        name: band_similarity(features, labels=fold.labels) for name, features in panels.items()
+        name: band_similarity(features, labels=fold["labels"]) for name, features in panels.items()
     }
-    histories = {name: [run.history for run in runs if run.method == name] for name in METHODS}
+    histories = {
+        name: [run.outcome.history for run in runs if run.method == name] for name in METHODS
+    }
     plots = {
         "learning_curves.png": plot_learning_curves(histories, "val_accuracy"),
         "band_similarity.png": plot_similarity(similarity),
-        "features.png": plot_modalities(panels, fold.labels),
+        "features.png": plot_modalities(panels, fold["labels"]),
     }
     for name, figure in plots.items():
         figure.savefig(folder / name, dpi=120)
@@ -94,7 +122,7 @@ def write_report(
 
 
 def _validation(run: Run) -> float:
-    return run.validation_accuracy
+    return run.outcome.validation_accuracy
 
 
 def _features(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
@@ -117,8 +145,8 @@ def _markdown(
             *_table(COLUMNS, summarize(runs)),
             "",
             f"Distilled minus student alone, by seed: {', '.join(differences)} points.",
-            "Held-out subjects are the test set; the epoch was chosen on other held-out subjects.",
-            "The teacher is not an upper bound: it sees another signal.",
+            "The test fold is read once, at the epoch that the validation fold chose. The teacher",
+            "is not an upper bound: it sees another modality.",
             "",
             "## Settings",
             "",
@@ -128,7 +156,7 @@ def _markdown(
             "",
             "![validation accuracy by epoch](learning_curves.png)",
             "",
-            f"## Cosine similarity to the teacher's features (test subjects, seed {best.seed})",
+            f"## Cosine similarity to the teacher's features (test fold, seed {best.seed})",
             "",
             *_table(("student", *(kind.replace("_", " ") for kind in kinds)), values),
             "",
@@ -144,7 +172,7 @@ def _markdown(
 
 
 def _paired_differences(runs: list[Run]) -> list[str]:
-    accuracy = {(run.method, run.seed): 100 * run.test_accuracy for run in runs}
+    accuracy = {(run.method, run.seed): 100 * run.outcome.test_accuracy for run in runs}
     seeds = sorted({run.seed for run in runs})
     return [
         f"{accuracy['distilled', seed] - accuracy['student alone', seed]:+.1f}" for seed in seeds

@@ -64,9 +64,11 @@ def test_watch_writes_its_report(tmp_path, capsys):
     }  # fmt: skip
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert [row["method"] for row in metrics["runs"]] == ["teacher", "student alone", "distilled"]
-    assert [row["test_accuracy"] for row in metrics["runs"]] == [run.test_accuracy for run in runs]
+    assert [row["test_accuracy"] for row in metrics["runs"]] == [
+        run.outcome.test_accuracy for run in runs
+    ]
     report = (tmp_path / "out" / "report.md").read_text()
-    assert f"{100 * runs[2].test_accuracy:.1f} ±" in report
+    assert f"{100 * runs[2].outcome.test_accuracy:.1f} ±" in report
 
     # The student loads and predicts where Keras alone is imported.
     code = (
