@@ -1,7 +1,7 @@
 """The methods that the benchmark compares, each with the settings that tuning may choose from.
 
-Every method has the same number of candidates, in steps of about 3 or 10 around what its source
-uses. The weight of the task loss is 1 for all.
+Every method has three candidates, which span a factor of 10 to 100 around what its source uses and
+include it or what it amounts to. The weight of the task loss is 1 for all.
 """
 
 from collections.abc import Callable
@@ -126,32 +126,51 @@ def _published(weight: float) -> Setting:
     return {**PUBLISHED, "low_weight": weight, "high_weight": weight}
 
 
+def _bands(scale: float) -> Setting:
+    """The bands of unit variance, in the proportions of the package's defaults."""
+    return {"low_weight": 3.0 * scale, "high_weight": scale, "align_weight": 0.3}
+
+
 METHODS: dict[str, Method] = {
     "none": Method("no distillation", None),
-    "kd": Method("KD", _with(KD), _weights(0.3, 1, 3)),
-    "dkd": Method("DKD", _with(DKD), _weights(0.1, 0.3, 1)),
+    "kd": Method("KD", _with(KD), _weights(0.3, 2, 9)),
+    "dkd": Method("DKD", _with(DKD), _weights(0.1, 0.5, 2)),
     "dist": Method("DIST", _with(DIST), _weights(0.7, 2, 6)),
-    "feature_mse": Method("feature MSE", _with(_feature_mse), _weights(1, 10, 100)),
-    "fitnet": Method("FitNet", _with(FitNet), _weights(1, 10, 100)),
-    "pkd": Method("PKD", _with(PKD), _weights(0.3, 1, 6)),
-    "rkd": Method("RKD", _with(RKD), _weights(0.1, 0.3, 1)),
-    "crd": Method("CRD", _crd, _weights(0.08, 0.3, 0.8)),
-    "at": Method("AT", _maps, _weights(100, 300, 1000), maps=True),
-    "afd": Method("AFD + KD", _afd, _weights(20, 60, 200), maps=True),
+    "feature_mse": Method("feature MSE", _with(_feature_mse), _weights(10, 100, 1000)),
+    "fitnet": Method("FitNet", _with(FitNet), _weights(10, 100, 1000)),
+    "pkd": Method("PKD", _with(PKD), _weights(1, 6, 30)),
+    "rkd": Method("RKD", _with(RKD), _weights(0.1, 0.5, 2)),
+    "crd": Method("CRD", _crd, _weights(0.1, 0.4, 1.6)),
+    "at": Method("AT", _maps, _weights(100, 1000, 5000), maps=True),
+    "afd": Method("AFD + KD", _afd, _weights(20, 200, 1000), maps=True),
     "c2kd": Method(
         "C2KD", _c2kd, ({"krc": -1.0}, {"krc": 0.0}, {"krc": 0.3}), frozen_teacher=False
     ),
     "published": Method(
         "FD-CMKD, published",
         frequency,
-        tuple(_published(w) for w in (1.0, 30.0, 500.0)),
+        tuple(_published(w) for w in (1.0, 100.0, 1000.0)),
         similarity=True,
+    ),
+    "bands": Method(
+        "FD-CMKD, unit variance",
+        frequency,
+        tuple(_bands(w) for w in (0.3, 1.0, 3.0)),
+        similarity=True,
+    ),
+    "bands_kd": Method(
+        "FD-CMKD, unit variance + KD",
+        frequency,
+        tuple({**_bands(1.0), "kd_weight": w} for w in (0.3, 2.0, 9.0)),
     ),
 }
 
-# The paper's ablation rows, pairs of band losses and cutoffs, all with the package's defaults
-# for what a row does not name.
-ABLATIONS: dict[str, Setting] = {
+# The paper's ablation rows, pairs of band losses and cutoffs: what each changes of the whole.
+_WHOLE: Setting = {
+    **_bands(1.0), "cutoff": 0.5, "standardize": "variance", "low_loss": "mse",
+    "high_loss": "log_mse", "band_task_weight": 0.0,
+}  # fmt: skip
+_CHANGES: dict[str, Setting] = {
     "ablation: feature MSE": {
         "cutoff": None, "high_weight": 0.0, "align_weight": 0.0, "standardize": None,
     },
@@ -167,3 +186,4 @@ ABLATIONS: dict[str, Setting] = {
     "cutoff: 2/3": {"cutoff": 2 / 3},
     "cutoff: 3/4": {"cutoff": 3 / 4},
 }  # fmt: skip
+ABLATIONS: dict[str, Setting] = {name: {**_WHOLE, **change} for name, change in _CHANGES.items()}

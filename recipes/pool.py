@@ -1,10 +1,11 @@
 """Run many tasks in processes, one row of JSON for each, and go on after an interruption."""
 
+import functools
 import json
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,9 @@ def run_all(
     os.environ.update({name: value for name, value in ONE_THREAD.items() if name not in os.environ})
     failures = {}
     context = multiprocessing.get_context("spawn")
-    cores = context.Queue()
-    for worker in range(10_000):  # Processes are replaced now and then; each takes the next core.
-        cores.put(worker % processes)
+    cores = context.SimpleQueue()
+    for core in range(processes):
+        cores.put(core)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TimeElapsedColumn(), TimeRemainingColumn(elapsed_when_finished=True),
@@ -78,29 +79,32 @@ def run_all(
                 continue
             bar = progress.add_task(f"stage {number} of {len(todo)}", total=len(tasks))
             with (
-                ProcessPoolExecutor(
-                    processes, context, _pin, (cores,), max_tasks_per_child=25
-                ) as pool,
+                context.Pool(processes, _pin, (cores,), maxtasksperchild=25) as pool,
                 file.open("a") as rows,
             ):
-                futures = {pool.submit(function, task): task for task in tasks}
-                try:
-                    for future in as_completed(futures):
-                        if error := future.exception():
-                            failures[futures[future].key] = error
-                            progress.print(f"{futures[future].key}: {error!r}")
-                        else:
-                            rows.write(json.dumps(future.result()) + "\n")
-                            rows.flush()
-                            os.fsync(rows.fileno())
-                        progress.advance(bar)
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+                attempt = functools.partial(_attempt, function)
+                for task, row, error in pool.imap_unordered(attempt, tasks):
+                    if error:
+                        failures[task.key] = error
+                        progress.print(f"{task.key}: {error}")
+                    else:
+                        rows.write(json.dumps(row) + "\n")
+                        rows.flush()
+                        os.fsync(rows.fileno())
+                    progress.advance(bar)
     if failures:
-        raise RuntimeError(f"{len(failures)} tasks failed, the first: {next(iter(failures))}")
+        key, error = next(iter(failures.items()))
+        raise RuntimeError(f"{len(failures)} tasks failed, the first: {key}: {error}")
     wanted = {task.key for stage in stages for task in stage}
     return [row for row in read_rows(file) if key_of(row) in wanted]
+
+
+def _attempt(function: Callable[[Any], dict[str, Any]], task: Any) -> tuple[Any, Any, str]:
+    """Return the task with its row, or with what went wrong."""
+    try:
+        return task, function(task), ""
+    except Exception as error:
+        return task, None, repr(error)
 
 
 def _drop_torn_line(file: Path) -> None:
@@ -112,6 +116,9 @@ def _drop_torn_line(file: Path) -> None:
 
 
 def _pin(cores: Any) -> None:
+    """Take a free core, and give it back at the end: processes are replaced now and then."""
+    core = cores.get()
+    Finalize(None, cores.put, (core,), exitpriority=1)
     if hasattr(os, "sched_setaffinity"):  # Linux
         available = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {available[cores.get() % len(available)]})
+        os.sched_setaffinity(0, {available[core % len(available)]})

@@ -7,6 +7,7 @@ from conftest import classifier, cross_entropy, pairs
 from keras import ops
 
 from keras_fdkd import PUBLISHED, FrequencyDistiller
+from keras_fdkd.losses import KD
 
 TERMS = {"low_loss", "high_loss", "align_loss"}
 MONITORS = {"low_similarity", "high_similarity"}
@@ -415,3 +416,35 @@ def test_save_and_go_on(tmp_path):
     ]
     for name, values in histories[0].items():
         np.testing.assert_allclose(histories[1][name], values, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_unlabelled_samples_count_in_the_bands_alone():
+    """Label -1 with `ignore_class=-1`: out of every cross-entropy, in every other term."""
+    x, y = pairs(samples=24)
+    hidden = np.where(np.arange(24) < 8, y, -1).astype("int32")
+    labelled = {side: values[:8] for side, values in x.items()}
+    distiller = FrequencyDistiller(
+        classifier(6), classifier(4), extra_losses=[KD()], band_task_weight=1.0
+    )
+    distiller.compile(keras.optimizers.SGD(0.0), loss=cross_entropy(ignore_class=-1))
+
+    def logs(x, y):
+        return distiller.fit(x, y, batch_size=len(y), verbose=0).history
+
+    mixed, known, whole = logs(x, hidden), logs(labelled, y[:8]), logs(x, y)
+    for name in ("task_loss", "align_loss", "band_task_loss"):
+        assert mixed[name][0] == pytest.approx(known[name][0], rel=1e-4), name
+    for name in ("low_loss", "high_loss", "kd_loss"):
+        assert mixed[name][0] == pytest.approx(whole[name][0], rel=1e-4), name
+    nothing = logs(x, np.full(24, -1, "int32"))
+    assert nothing["task_loss"][0] == nothing["align_loss"][0] == 0
+    assert nothing["low_loss"][0] == pytest.approx(whole["low_loss"][0], rel=1e-4)
+
+
+def test_unlabelled_samples_need_to_be_announced():
+    x, y = pairs()
+    y[0] = -1
+    distiller = FrequencyDistiller(classifier(6), classifier(4))
+    distiller.compile("adam", loss=cross_entropy())
+    with pytest.raises(ValueError, match="ignore_class=-1"):
+        distiller.fit(x, y)

@@ -64,7 +64,8 @@ def check_labels(y: np.ndarray, loss: keras.losses.Loss, num_classes: int) -> No
         if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
             raise ValueError(
                 f"Labels must be in 0..{num_classes - 1}, as the student has {num_classes} "
-                f"outputs. Received labels from {labels.min()} to {labels.max()}."
+                "outputs; compile with a loss that has `ignore_class=-1` to use -1 for samples "
+                f"without a label. Received labels from {labels.min()} to {labels.max()}."
             )
     elif isinstance(loss, _CROSS_ENTROPIES) and num_classes > 1 and y.shape[-1] != num_classes:
         raise ValueError(
