@@ -37,14 +37,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--processes", type=int, default=os.cpu_count(), help="at a time, one core each")
     add("--no-ablation", action="store_true", help="leave the paper's ablation rows out")
     add("--output", type=Path, default=Path("runs/benchmark"),
-        help="folder of rows.jsonl and the report; rows that are there are not run again")  # fmt: skip
+        help="folder of rows.jsonl and the report; rows that are there stay")  # fmt: skip
     add("--teachers", type=Path, default=Path("runs/cache/teachers"), help="trained teachers")
     return parser.parse_args(arguments)
 
 
 def grid(options: argparse.Namespace) -> list[list[Task]]:
-    """Return the tasks in two stages: models alone, which are the teachers too, and the rest."""
-    alone, distilled = [], []
+    """Return the tasks: models alone, which are the teachers too; methods; ablation rows."""
+    alone, distilled, ablated = [], [], []
     for seed in options.seeds:  # Seed by seed, so that an early stop leaves whole comparisons.
         for name in options.experiments:
             experiment = load_experiment(name)
@@ -58,12 +58,12 @@ def grid(options: argparse.Namespace) -> list[list[Task]]:
                         if method != "none" and applies(METHODS[method], experiment):
                             distilled.append(make(teacher, student, method=method))
                     if budget == "all" and not options.no_ablation:
-                        distilled += [
+                        ablated += [
                             make(teacher, student, method=row, base="bands",
                                  settings=(json.dumps(setting),))
                             for row, setting in ABLATIONS.items()
                         ]  # fmt: skip
-    return [alone, distilled]
+    return [alone, distilled, ablated]
 
 
 def main(arguments: list[str] | None = None) -> None:

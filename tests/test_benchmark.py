@@ -67,14 +67,15 @@ def test_killed_and_restarted(tmp_path):
 
 def test_grid():
     options = parse(["--experiments", "watch", "digits", "--seeds", "0", "1"])
-    alone, distilled = grid(options)
-    assert len({task.key for task in alone + distilled}) == len(alone) + len(distilled)
+    stages = grid(options)
+    alone, distilled, ablated = stages
+    assert len({task.key for stage in stages for task in stage}) == sum(map(len, stages))
     assert len(alone) == 2 * 2 * 2 * 2  # seeds, experiments, budgets, modalities
     methods = len(METHODS) - 1
     maps = sum(method.maps for method in METHODS.values())
-    per_seed = 2 * (2 * methods - maps) * 2 + 2 * 2 * len(ABLATIONS)
-    assert len(distilled) == 2 * per_seed
-    assert all(task.teacher != task.student for task in distilled)
+    assert len(distilled) == 2 * 2 * (2 * methods - maps) * 2
+    assert len(ablated) == 2 * 2 * 2 * len(ABLATIONS)
+    assert all(task.teacher != task.student for task in distilled + ablated)
 
 
 def test_a_run_chooses_on_validation_and_repeats(tmp_path):

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from recipes import watch
+from recipes import digits, emoji, watch
 from recipes.watch_data import FILE, load_watch, split_by_subject
 
 
@@ -81,3 +81,30 @@ def test_watch_writes_its_report(tmp_path, capsys):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert result.stdout.strip().endswith("(2, 7) False")
+
+
+def test_digits_with_few_labels(tmp_path):
+    arguments = ["--epochs", "1", "--seeds", "0", "--labels", "few", "--reverse"]
+    runs = digits.main([*arguments, "--output", str(tmp_path)])
+    assert [run.method for run in runs] == ["teacher", "student alone", "distilled"]
+    report = (tmp_path / "report.md").read_text()
+    assert "written teaches spoken" in report
+    assert "labels: 50" in report
+
+
+def test_emoji_folds(monkeypatch):
+    """The glue of the recipe; the pretrained encoders are replaced by plain numbers."""
+    monkeypatch.setattr(
+        emoji, "text_features", lambda texts: np.array([[len(t)] for t in texts], "float32")
+    )
+    monkeypatch.setattr(
+        emoji, "image_features", lambda pictures: pictures[:, ::40, ::40, 0].mean(2)
+    )
+    experiment = emoji.experiment()
+    folds = experiment.prepare(0, "few")
+    assert sum(len(fold.labels) for fold in folds.values()) == 1629
+    assert (folds["train"].labels >= 0).sum() == experiment.few_labels
+    for side in experiment.modalities:
+        model = experiment.build(side, folds["train"].inputs[side])
+        assert model.output_shape == (None, 8)
+        assert model.get_layer("feature").output.shape == (None, 128)
