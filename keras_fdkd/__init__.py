@@ -1,14 +1,22 @@
 """Cross-modal knowledge distillation in Keras 3, on JAX, PyTorch and TensorFlow."""
 
 from keras_fdkd import analysis, callbacks, layers, losses
-from keras_fdkd.distillers import PUBLISHED, CrossModalDistiller, FrequencyDistiller
+from keras_fdkd.distillers import (
+    PUBLISHED,
+    C2KDDistiller,
+    CrossModalDistiller,
+    FrequencyDistiller,
+    MutualDistiller,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "PUBLISHED",
+    "C2KDDistiller",
     "CrossModalDistiller",
     "FrequencyDistiller",
+    "MutualDistiller",
     "__version__",
     "analysis",
     "callbacks",

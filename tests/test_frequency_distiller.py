@@ -448,3 +448,20 @@ def test_unlabelled_samples_need_to_be_announced():
     distiller.compile("adam", loss=cross_entropy())
     with pytest.raises(ValueError, match="ignore_class=-1"):
         distiller.fit(x, y)
+
+
+def test_projector_knows_that_it_trains():
+    """On JAX, layers inside `call` are not told by Keras."""
+
+    class Told(keras.layers.Dense):
+        def call(self, inputs, training=None):
+            return super().call(inputs) * (1.0 if training else 0.0)
+
+    x, y = pairs()
+    distiller = FrequencyDistiller(
+        classifier(6, features=20), classifier(4), projector=Told(20), align_weight=0
+    )
+    distiller.compile(keras.optimizers.SGD(0.0), loss=cross_entropy())
+    history = distiller.fit(x, y, validation_data=(x, y), verbose=0).history
+    assert history["low_similarity"][0] != 0
+    assert history["val_low_similarity"][0] == 0

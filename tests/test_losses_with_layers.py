@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_fdkd import CrossModalDistiller
 from keras_fdkd.layers import ContrastiveMemory, LayerAttention
-from keras_fdkd.losses import AFD, CRD
+from keras_fdkd.losses import AFD, CRD, FitNet
 
 
 class Harness(keras.Model):
@@ -543,3 +543,18 @@ def test_afd_in_a_distiller():
     assert all(path.endswith(("/bias", "/beta")) for path in still)
     logs = distiller.evaluate(x, y, batch_size=10, verbose=0, return_dict=True)
     assert np.isfinite(logs["afd_loss"])
+
+
+def test_losses_of_one_name_train_apart():
+    """On PyTorch, gradients of weights of one path would add up over the steps."""
+    x, y = pairs()
+    weights = []
+    for names in (("fitnet", "fitnet"), ("first", "second")):
+        keras.utils.set_random_seed(0)
+        losses = [FitNet(name=name) for name in names]
+        distiller = CrossModalDistiller(classifier(6), classifier(4), losses=losses)
+        distiller.compile(keras.optimizers.SGD(0.1), loss=cross_entropy())
+        distiller.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+        weights.append([a.get_weights() for a in distiller.adapters.values()])
+    for first, second in zip(*map(keras.tree.flatten, weights), strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)

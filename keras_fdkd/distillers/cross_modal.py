@@ -67,7 +67,7 @@ class CrossModalDistiller(keras.Model):
     Terms of one's own:
 
     >>> class FeatureDistiller(CrossModalDistiller):
-    ...     def compare(self, teacher, student):
+    ...     def compare(self, teacher, student, training):
     ...         return {"teacher": teacher["features"], "student": student["features"]}
     ...     def terms(self, compared, y, sample_weight):
     ...         loss = keras.losses.CosineSimilarity()
@@ -126,7 +126,10 @@ class CrossModalDistiller(keras.Model):
         self._student_tap = student_tap
         self._loss_terms = terms
         self._teacher_reads = set(reads[TEACHER])
-        self.adapters = terms.build(teacher_tap.spec, student_tap.spec)
+        for name, adapter in terms.build(teacher_tap.spec, student_tap.spec).items():
+            # Attributes, not a dict: PyTorch clears the gradients of the modules it finds in these,
+            # and two adapters may name their weights alike.
+            setattr(self, f"{name}_adapter", adapter)
         names = ("task_loss", *(f"{name}_loss" for name in terms.losses), *logs)
         self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self._freeze_teacher()
@@ -134,11 +137,23 @@ class CrossModalDistiller(keras.Model):
             self.output_names = student.output_names  # Losses and metrics by name, as in Keras.
         self.built = True
 
+    @property
+    def adapters(self) -> dict[str, keras.Layer]:
+        """The trainable layers of the losses that have some, by the name of the loss."""
+        names = self._loss_terms.losses
+        found = {name: getattr(self, f"{name}_adapter", None) for name in names}
+        return {name: adapter for name, adapter in found.items() if adapter is not None}
+
     def _freeze_teacher(self) -> None:
         self.teacher.trainable = False
 
-    def compare(self, teacher: dict[str, Any], student: dict[str, Any]) -> dict[str, Any]:
-        """Return what the terms need, from the outputs of both taps. Runs inside `call`."""
+    def compare(
+        self, teacher: dict[str, Any], student: dict[str, Any], training: bool
+    ) -> dict[str, Any]:
+        """Return what the terms need, from the outputs of both taps. Runs inside `call`.
+
+        Hand `training` on to layers that ask for it: on JAX they cannot find it out themselves.
+        """
         return {}
 
     def terms(
@@ -162,7 +177,7 @@ class CrossModalDistiller(keras.Model):
         if not (is_pair(inputs) and TEACHER_OUTPUTS in inputs):
             return student[PREDICTIONS]
         teacher = inputs[TEACHER_OUTPUTS]
-        compared = self.compare(teacher, student)
+        compared = self.compare(teacher, student, training)
         if self._loss_terms.losses:
             compared[_LOSSES] = self._loss_terms.compare(
                 self.adapters, teacher, student, training, inputs.get(INDEX) if training else None

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair
-from keras_fdkd.distillers.align_loss import check_labels, count_classes, resolve_align_loss
+from keras_fdkd.distillers.align_loss import count_classes, resolve_align_loss
 from keras_fdkd.distillers.checks import check_feature, check_weights, resolve_projector
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 from keras_fdkd.features import PREDICTIONS
@@ -177,7 +177,6 @@ class FrequencyDistiller(CrossModalDistiller):
         if align_loss is not None:
             check_loss(align_loss, "align_loss")
         self.align_loss = align_loss
-        self._align_loss: Any = None
 
         feature = self._teacher_tap.spec["features"]
         check_feature(feature, axis, "teacher")
@@ -207,12 +206,6 @@ class FrequencyDistiller(CrossModalDistiller):
         if self.align_heads or self.band_task_heads:
             self._align_loss = self.align_loss or resolve_align_loss(self.loss)
 
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if self._align_loss is not None and hasattr(y, "shape"):
-            classes = self._student_tap.spec[PREDICTIONS].shape[-1]
-            check_labels(ops.convert_to_numpy(y), self._align_loss, classes)
-        return super().fit(x, y, *args, **kwargs)
-
     def predict_features(self, x: Any, batch_size: int | None = None) -> tuple[Any, Any]:
         """Return teacher and student feature of pairs, as compared: projected, before the split.
 
@@ -233,10 +226,12 @@ class FrequencyDistiller(CrossModalDistiller):
             student = ops.convert_to_numpy(self.projector(student))
         return teacher, student
 
-    def compare(self, teacher: dict[str, Any], student: dict[str, Any]) -> dict[str, Any]:
+    def compare(
+        self, teacher: dict[str, Any], student: dict[str, Any], training: bool
+    ) -> dict[str, Any]:
         feature = student["features"]
         if self.projector is not None:
-            feature = self.projector(feature)
+            feature = self.projector(feature, training=training)
         seen, made = self.frequency.split(teacher["features"]), self.frequency.split(feature)
         return {
             "bands": {band: (seen[band], made[band]) for band in self.frequency.bands},

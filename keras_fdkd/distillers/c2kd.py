@@ -1,0 +1,228 @@
+"""C2KDDistiller: cross-modal distillation with a teacher that is trained along."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import keras
+from keras import ops
+
+from keras_fdkd.data import STUDENT, TEACHER_OUTPUTS, is_pair
+from keras_fdkd.distillers.c2kd_terms import bidirectional_terms
+from keras_fdkd.distillers.cross_modal import CrossModalDistiller
+from keras_fdkd.features import FEATURES, PREDICTIONS
+from keras_fdkd.layers.logit_proxy import LogitProxy
+
+_INPUTS = "inputs"
+_CROSS_ENTROPIES = (
+    keras.losses.SparseCategoricalCrossentropy,
+    keras.losses.CategoricalCrossentropy,
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class C2KDDistiller(CrossModalDistiller):
+    """Train a student with a teacher of another modality that learns from it in turn (C2KD).
+
+    A proxy, a small classifier on an inner feature, stands beside each model. Model and proxy
+    follow each other's predictions, and the proxies follow each other's across the modalities, in
+    both directions, but only for samples whose classes they rank alike (Kendall's tau-b above
+    `krc`) and only in the classes that are wrong (the true class's logit is set to 0):
+
+        loss = task_loss + teacher_loss + student_proxy_loss + student_feedback_loss
+               + teacher_proxy_loss + teacher_feedback_loss + cross_student_loss
+               + cross_teacher_loss
+
+    **The teacher is changed**: it is trained in place, batch normalization and dropout in training
+    mode. Clone it first to keep it as it was. Start from a teacher trained on its own.
+
+    Args:
+        teacher: Built `keras.Model` with logits of shape `(batch, classes)` and weights to train.
+        student: Built `keras.Model` with as many logits, and inputs of its own.
+        teacher_features, student_features: Where the proxies read, see
+            `keras_fdkd.features.FeatureTap`: a vector, sequence or map of shape
+            `(batch, ..., channels)`, averaged over the axes between. Default to `None`, the input
+            of the last `Dense` layer; the authors read the third of four residual stages.
+        krc: Float in [-1, 1), the Kendall rank correlation above which a sample is distilled
+            across the modalities. Defaults to `0.0`, as in the authors' code.
+        **kwargs: See `keras.Model`.
+
+    Logs:
+        `loss`; `task_loss` and `teacher_loss`, the compiled cross-entropy of both; the six
+        divergences of `keras_fdkd.distillers.c2kd_terms.bidirectional_terms`; `selected`, the share
+        of samples distilled across the modalities; and the compiled metrics, of the student.
+        `task_loss` holds what regularizers of both models add.
+
+    Labels are class indices or one-hot. With `ignore_class=-1` in the compiled loss, the label -1
+    marks unlabelled samples, which take part in all divergences.
+
+    Raises:
+        ValueError: If the models' logits do not fit each other, a feature has no known channels, or
+            the teacher has nothing to train. At `compile`, if `loss` is not a categorical
+            cross-entropy on logits. In training, if the data hold the teacher's outputs.
+
+    Example:
+    >>> import numpy as np
+    >>> def model(size):
+    ...     return keras.Sequential([keras.Input((size,)), keras.layers.Dense(16, "relu"),
+    ...                              keras.layers.Dense(3)])
+    >>> distiller = C2KDDistiller(teacher=model(6), student=model(4))
+    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    >>> distiller.compile("adam", loss=loss)
+    >>> x = {"teacher": np.ones((8, 6), "float32"), "student": np.ones((8, 4), "float32")}
+    >>> history = distiller.fit(x, np.zeros(8, "int32"), verbose=0)
+    >>> sorted(history.history)  # doctest: +NORMALIZE_WHITESPACE
+    ['cross_student_loss', 'cross_teacher_loss', 'loss', 'selected', 'student_feedback_loss',
+     'student_proxy_loss', 'task_loss', 'teacher_feedback_loss', 'teacher_loss',
+     'teacher_proxy_loss']
+
+    References:
+        - Huo et al., "C2KD: Bridging the Modality Gap for Cross-Modal Knowledge Distillation",
+          CVPR 2024; what its text leaves open as in
+          [huofushuo/C2KD](https://github.com/huofushuo/C2KD).
+    """
+
+    def __init__(
+        self,
+        teacher: keras.Model,
+        student: keras.Model,
+        *,
+        teacher_features: "str | keras.KerasTensor | None" = None,
+        student_features: "str | keras.KerasTensor | None" = None,
+        krc: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        number = isinstance(krc, (int, float)) and not isinstance(krc, bool)
+        if not number or not math.isfinite(krc) or not -1 <= krc < 1:
+            raise ValueError(f"`krc` must be a number in [-1, 1). Received: krc={krc!r}.")
+        super().__init__(
+            teacher,
+            student,
+            losses=None,
+            loss_weights=None,
+            teacher_features=teacher_features,
+            student_features=student_features,
+            logs=(
+                "teacher_loss",
+                "student_proxy_loss",
+                "student_feedback_loss",
+                "teacher_proxy_loss",
+                "teacher_feedback_loss",
+                "cross_student_loss",
+                "cross_teacher_loss",
+                "selected",
+            ),
+            **kwargs,
+        )
+        if not teacher.trainable_variables:
+            raise ValueError(
+                "The teacher is trained along with the student: set `teacher.trainable = True` "
+                "(it may have been frozen as the teacher of another distiller). "
+                f"Received: model '{teacher.name}' without trainable variables."
+            )
+        self.krc = krc
+        classes = _count_classes(
+            self._teacher_tap.spec[PREDICTIONS], self._student_tap.spec[PREDICTIONS]
+        )
+        self.teacher_proxy = LogitProxy(classes, dtype=self.dtype_policy, name="teacher_proxy")
+        self.student_proxy = LogitProxy(classes, dtype=self.dtype_policy, name="student_proxy")
+        self.teacher_proxy.build(self._teacher_tap.spec[FEATURES].shape)
+        self.student_proxy.build(self._student_tap.spec[FEATURES].shape)
+
+    def _freeze_teacher(self) -> None:
+        """Leave the teacher as it is: here it trains."""
+
+    def _run_teacher(self, inputs: Any, variables: list, values: list | None) -> Any:
+        return {_INPUTS: inputs}  # It runs in `call`, where it gets gradients.
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Configure training, see `keras.Model.compile`.
+
+        Raises:
+            ValueError: If `loss` is not a categorical cross-entropy on logits.
+        """
+        super().compile(*args, **kwargs)
+        self._align_loss = None
+        if type(self.loss) not in _CROSS_ENTROPIES or not self.loss.get_config()["from_logits"]:
+            raise ValueError(
+                "`C2KDDistiller` compares the logits of both models: let them end without softmax "
+                "and compile with `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, "
+                "or the same of `CategoricalCrossentropy`. "
+                f"Received: loss={self.loss!r}."
+            )
+        self._align_loss = self.loss
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not (is_pair(inputs) and TEACHER_OUTPUTS in inputs):
+            return super().call(inputs, training=training)
+        outputs = inputs[TEACHER_OUTPUTS]
+        if not isinstance(outputs, Mapping) or set(outputs) != {_INPUTS}:
+            _refuse_outputs()
+        teacher = self._teacher_tap(outputs[_INPUTS], training=training)
+        student = self._student_tap(inputs[STUDENT], training=training)
+        return {
+            PREDICTIONS: student[PREDICTIONS],
+            "student": student[PREDICTIONS],
+            "teacher": teacher[PREDICTIONS],
+            "student_proxy": self.student_proxy(student[FEATURES], training=training),
+            "teacher_proxy": self.teacher_proxy(teacher[FEATURES], training=training),
+        }
+
+    def predict_teacher(self, inputs: Any, batch_size: int | None = None) -> dict[str, Any]:
+        """Refuse: the teacher changes with each step."""
+        return _refuse_outputs()
+
+    def _check_pair(self, x: Any) -> None:
+        if isinstance(x, Mapping) and TEACHER_OUTPUTS in x:
+            _refuse_outputs()
+        super()._check_pair(x)
+
+    def terms(
+        self, compared: dict[str, Any], y: Any, sample_weight: Any
+    ) -> tuple[dict[str, tuple[float, Any]], dict[str, Any]]:
+        divergences, selected = bidirectional_terms(
+            compared, self._target(y), self.krc, sample_weight, self.student.variable_dtype
+        )
+        teacher_loss = self._align_loss(y, compared["teacher"], sample_weight=sample_weight)
+        terms = {"teacher_loss": teacher_loss, **divergences}
+        share = ops.mean(ops.cast(selected, "float32"))
+        return {name: (1.0, value) for name, value in terms.items()}, {"selected": share}
+
+    def _target(self, y: Any) -> Any:
+        """Where the true class is, boolean of shape `(batch, classes)`."""
+        classes = ops.arange(self._student_tap.spec[PREDICTIONS].shape[-1], dtype="int32")
+        if isinstance(self._align_loss, keras.losses.CategoricalCrossentropy):
+            true = ops.cast(ops.argmax(y, axis=-1), "int32")[:, None]
+            return ops.logical_and(ops.equal(true, classes), ops.max(y, -1, keepdims=True) > 0)
+        labels = ops.reshape(ops.cast(y, "int32"), (-1, 1))
+        target = ops.equal(labels, classes)
+        ignored = self._align_loss.get_config()["ignore_class"]
+        return (
+            target if ignored is None else ops.logical_and(target, ops.not_equal(labels, ignored))
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        for name in ("losses", "loss_weights"):
+            config.pop(name)
+        return {**config, "krc": self.krc}
+
+
+def _refuse_outputs() -> NoReturn:
+    raise ValueError(
+        "`C2KDDistiller` trains the teacher, so its outputs cannot be computed once: pass its "
+        'inputs, as {"teacher": ..., "student": ...}. Received: "teacher_outputs".'
+    )
+
+
+def _count_classes(teacher: Any, student: Any) -> int:
+    classes, other = (
+        (logits.shape[1] or 0) if len(getattr(logits, "shape", ())) == 2 else 0
+        for logits in (teacher, student)
+    )
+    if classes < 2 or classes != other:
+        raise ValueError(
+            "Teacher and student must each have one output of shape (batch, classes) with the same "
+            f"2 or more classes. Received: teacher {teacher}, student {student}."
+        )
+    return classes

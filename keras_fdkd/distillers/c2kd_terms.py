@@ -1,0 +1,110 @@
+"""The terms of C2KD between a teacher, a student and their proxies."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_fdkd.losses.kd import kl_divergence
+
+
+def kendall(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return Kendall's tau-b between the rows of `a` and `b`, as numerator and denominator.
+
+    `tau = (concordant - discordant) / sqrt(pairs untied in a * pairs untied in b)` over all
+    `n * (n - 1) / 2` pairs of entries. Undivided, a tau that equals a threshold is not lifted over
+    it by rounding.
+
+    Args:
+        a: Float, shape `(batch, n)`.
+        b: Float, same shape.
+
+    Returns:
+        Two tensors of shape `(batch,)`; the second is 0 where a row is constant, as tau is
+        undefined then.
+
+    Example:
+    >>> import numpy as np
+    >>> a, b = np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 3.0, 2.0]])
+    >>> [float(value[0]) for value in kendall(a, b)]
+    [1.0, 3.0]
+    """
+    first, second = (index.astype("int32") for index in np.triu_indices(a.shape[-1], 1))
+
+    def order(x: Any) -> Any:
+        x = ops.stop_gradient(ops.convert_to_tensor(x))
+        sign = ops.sign(ops.take(x, first, axis=1) - ops.take(x, second, axis=1))
+        return ops.cast(sign, "float32")
+
+    a, b = order(a), order(b)
+    untied = ops.sum(ops.abs(a), axis=1) * ops.sum(ops.abs(b), axis=1)
+    return ops.sum(a * b, axis=1), ops.sqrt(untied)
+
+
+def bidirectional_terms(
+    logits: dict[str, Any],
+    target: Any,
+    krc: float = 0.0,
+    sample_weight: Any = None,
+    dtype: Any = None,
+) -> tuple[dict[str, Any], Any]:
+    """Return the six divergences of C2KD and which samples are distilled across modalities.
+
+    Each is `mean(KL(softmax(constant followed) || softmax(follower)))` over the whole batch:
+
+    | name | followed | follower |
+    |---|---|---|
+    | `student_proxy_loss` | student | student's proxy |
+    | `student_feedback_loss` | student's proxy | student |
+    | `teacher_proxy_loss` | teacher | teacher's proxy |
+    | `teacher_feedback_loss` | teacher's proxy | teacher |
+    | `cross_student_loss` | teacher's proxy | student's proxy |
+    | `cross_teacher_loss` | student's proxy | teacher's proxy |
+
+    The last two count selected samples alone, and see the true class's logit as 0.
+
+    Args:
+        logits: `"student"`, `"teacher"`, `"student_proxy"` and `"teacher_proxy"`, each of shape
+            `(batch, classes)`.
+        target: Boolean, shape `(batch, classes)`, true at the true class; a row without one is an
+            unlabelled sample.
+        krc: Float, a sample is selected where Kendall's tau-b of the proxies is above it.
+        sample_weight: Shape `(batch,)`, or `None`.
+        dtype: Of the divergences. Defaults to `keras.config.floatx()`.
+
+    Returns:
+        The terms, scalars by name, and the selection, boolean of shape `(batch,)`.
+
+    Example:
+    >>> import numpy as np
+    >>> z = np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]], "float32")
+    >>> logits = {"student": z, "teacher": z, "student_proxy": z, "teacher_proxy": z[::-1].copy()}
+    >>> terms, selected = bidirectional_terms(logits, np.eye(3)[:2] > 0)
+    >>> round(float(terms["teacher_proxy_loss"]), 2), float(terms["cross_student_loss"])
+    (1.15, 0.0)
+    """
+    divergence = _Divergence(name="divergence", dtype=dtype)
+    excess, scale = kendall(logits["teacher_proxy"], logits["student_proxy"])
+    selected = ops.logical_and(excess > krc * scale, scale > 0)
+    chosen = ops.cast(selected, divergence.dtype)
+    if sample_weight is not None:
+        chosen = chosen * ops.cast(sample_weight, divergence.dtype)
+    terms = {}
+    for side in ("student", "teacher"):
+        main, proxy = logits[side], logits[f"{side}_proxy"]
+        terms[f"{side}_proxy_loss"] = divergence(main, proxy, sample_weight)
+        terms[f"{side}_feedback_loss"] = divergence(proxy, main, sample_weight)
+    student, teacher = (
+        ops.where(target, 0.0, logits[f"{side}_proxy"]) for side in ("student", "teacher")
+    )
+    terms["cross_student_loss"] = divergence(teacher, student, chosen)
+    terms["cross_teacher_loss"] = divergence(student, teacher, chosen)
+    return terms, selected
+
+
+class _Divergence(keras.losses.Loss):
+    """`KL(softmax(y_true) || softmax(y_pred))` of logits, with `y_true` constant."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return kl_divergence(ops.stop_gradient(y_true), y_pred)

@@ -1,0 +1,273 @@
+"""MutualDistiller: two modalities that teach each other's students, in one loop."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_fdkd.data import STUDENT, TEACHER_OUTPUTS, is_pair
+from keras_fdkd.distillers.cross_modal import CrossModalDistiller
+from keras_fdkd.distillers.mutual_checks import check_directions
+
+_LOSSES = "layer_losses"
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class MutualDistiller(keras.Model):
+    """Train both directions between two modalities at once, as the authors of FD-CMKD do.
+
+    Two finished distillers with two frozen teachers and two students share the batches and the
+    optimizer: `loss = loss of the first + loss of the second`. They share no variable, so each
+    learns what it would learn alone on the same batches.
+
+    Args:
+        distillers: Dict with two entries: the name of a modality, and the `CrossModalDistiller`
+            (or `FrequencyDistiller`) whose *student* sees this modality and whose *teacher* sees
+            the other one.
+        **kwargs: See `keras.Model`.
+
+    Call args:
+        inputs: Dict with the inputs of each modality, for the student of the one distiller and the
+            teacher of the other.
+
+    Returns:
+        Dict with the predictions of the student of each modality.
+
+    Logs:
+        `loss`, and all that the inner distillers log, after the name of the student's modality:
+        `audio_loss`, `audio_task_loss`, `audio_low_loss`, `audio_accuracy`, ...
+
+    Raises:
+        ValueError: If there are not two `CrossModalDistiller`s, if they share variables other than
+            their teachers', or if a loss of theirs needs the index of each sample. In training, if
+            the data are not a dict with both modalities.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_fdkd import FrequencyDistiller
+    >>> def model(size):
+    ...     return keras.Sequential([keras.Input((size,)), keras.layers.Dense(16, "relu"),
+    ...                              keras.layers.Dense(3)])
+    >>> distiller = MutualDistiller({
+    ...     "audio": FrequencyDistiller(teacher=model(6), student=model(4)),
+    ...     "video": FrequencyDistiller(teacher=model(4), student=model(6)),
+    ... })
+    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    >>> distiller.compile("adam", loss=loss, metrics=["accuracy"])
+    >>> x = {"audio": np.ones((8, 4), "float32"), "video": np.ones((8, 6), "float32")}
+    >>> history = distiller.fit(x, np.zeros(8, "int32"), verbose=0).history
+    >>> [name for name in sorted(history) if name.startswith("audio")]
+    ... # doctest: +NORMALIZE_WHITESPACE
+    ['audio_accuracy', 'audio_align_loss', 'audio_high_loss', 'audio_high_similarity',
+     'audio_loss', 'audio_low_loss', 'audio_low_similarity', 'audio_task_loss']
+    >>> sorted(distiller.predict(x, verbose=0))
+    ['audio', 'video']
+    """
+
+    def __init__(self, distillers: Mapping[str, CrossModalDistiller], **kwargs: Any) -> None:
+        check_directions(distillers)
+        policies = [inner.dtype_policy for inner in distillers.values()]
+        # Loss scaling follows the policy: it is needed if one side asks for it.
+        scaled = [policy for policy in policies if policy.name == "mixed_float16"]
+        kwargs.setdefault("dtype", (scaled or policies)[0])
+        super().__init__(**kwargs)
+        self.autocast = False  # Each model casts its own inputs.
+        self._names = tuple(distillers)
+        # Attributes that know their variables: PyTorch would find those of equal paths once.
+        self._first, self._second = distillers.values()
+        for inner in distillers.values():
+            inner._post_build()
+        self._sides = [_Logs(name, inner) for name, inner in distillers.items()]
+        self.built = True
+
+    @property
+    def distillers(self) -> dict[str, CrossModalDistiller]:
+        """The inner distillers by the modality of their students."""
+        return dict(zip(self._names, (self._first, self._second), strict=True))
+
+    @property
+    def metrics(self) -> list:
+        return [self._loss_tracker, *self._sides] if self.compiled else []
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Configure training, see `keras.Model.compile`.
+
+        Both distillers are compiled with the loss and with metrics of their own, without an
+        optimizer; to train one alone afterwards, compile it anew.
+
+        Args:
+            optimizer: Trains both.
+            loss: Of each student's task, on the shared labels.
+            loss_weights: See `keras.Model.compile`, of each student.
+            metrics: See `keras.Model.compile`, of each student.
+            weighted_metrics: See `keras.Model.compile`, of each student.
+            **kwargs: See `keras.Model.compile`.
+        """
+        for inner in self.distillers.values():
+            own = {"metrics": _copies(metrics), "weighted_metrics": _copies(weighted_metrics)}
+            inner.compile(None, loss, loss_weights, **own)
+        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
+        # Keras asks these two whether the first batch has to build them: both sides or neither.
+        self._compile_loss = self._first._compile_loss
+        self._compile_metrics = self._first._compile_metrics
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        self._check_data(inputs)
+        outputs = {}
+        for name, inner in self.distillers.items():
+            outputs[name] = inner(inputs[name], training=training)
+            if _has_teacher(inputs[name]):
+                outputs[name][_LOSSES] = inner.losses
+        return outputs
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        self._freeze_teachers()
+        return super().train_on_batch(*args, **kwargs)
+
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train both students, see `keras.Model.fit`.
+
+        Args:
+            x: Dict with the inputs of both modalities for the same samples, named like the
+                distillers; or a data set that yields `(x, y)` or `(x, y, sample_weight)`.
+            y: Labels, of both students' tasks.
+            *args: See `keras.Model.fit`.
+            **kwargs: See `keras.Model.fit`.
+
+        Returns:
+            A `keras.callbacks.History`.
+        """
+        self._freeze_teachers()
+        if y is not None:
+            self._check_data(x)
+            for inner in self.distillers.values():
+                inner._check_labels(y)
+        return super().fit(x, y, *args, **kwargs)
+
+    def _freeze_teachers(self) -> None:
+        for inner in self.distillers.values():
+            inner._freeze_teacher()
+
+    def train_step(self, *args: Any) -> Any:
+        *state, data = args
+        return super().train_step(*state, self._with_teacher_outputs(data, *state))
+
+    def test_step(self, *args: Any) -> Any:
+        *state, data = args
+        return super().test_step(*state, self._with_teacher_outputs(data, *state))
+
+    def _with_teacher_outputs(self, data: Any, state: Any = None) -> Any:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        self._check_data(x)
+        values = None if state is None else state[1]
+        pairs = {}
+        for (name, inner), other in zip(
+            self.distillers.items(), reversed(self.distillers), strict=True
+        ):
+            outputs = inner._run_teacher(x[other], self.non_trainable_variables, values)
+            pairs[name] = {STUDENT: x[name], TEACHER_OUTPUTS: outputs}
+        return keras.utils.pack_x_y_sample_weight(pairs, y, sample_weight)
+
+    def _check_data(self, x: Any) -> None:
+        if not isinstance(x, Mapping) or set(x) != set(self.distillers):
+            came = f"keys {sorted(x)}" if isinstance(x, Mapping) else type(x).__name__
+            raise ValueError(
+                "Data must be a dict with the inputs of both modalities, for the same samples: "
+                f"keys {sorted(self.distillers)}. Received: {came}."
+            )
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        size = ops.shape(keras.tree.flatten(x)[0])[0]
+        total = 0.0
+        for name, inner in self.distillers.items():
+            losses, outputs = _split(x[name], y_pred[name])
+            inner._losses_override[:] = losses  # As Keras hands them on under JAX.
+            value = inner.compute_loss(x[name], y, outputs, sample_weight, training)
+            inner._losses_override.clear()
+            inner._loss_tracker.update_state(value, sample_weight=size)
+            total = total + value
+        return total
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
+        for name, inner in self.distillers.items():
+            _, outputs = _split(x[name], y_pred[name])
+            inner.compute_metrics(x[name], y, outputs, sample_weight)
+        return self.get_metrics_result()
+
+    def get_config(self) -> dict[str, Any]:
+        distillers = {
+            name: keras.saving.serialize_keras_object(inner)
+            for name, inner in self.distillers.items()
+        }
+        return {**super().get_config(), "distillers": distillers}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        distillers = {
+            name: keras.saving.deserialize_keras_object(inner, custom_objects=custom_objects)
+            for name, inner in config["distillers"].items()
+        }
+        dtype = keras.saving.deserialize_keras_object(config["dtype"])
+        return cls(**{**config, "distillers": distillers, "dtype": dtype})
+
+
+class _Logs(keras.metrics.Metric):
+    """The metrics of one distiller, with the name of its modality before theirs."""
+
+    def __init__(self, name: str, distiller: CrossModalDistiller) -> None:
+        super().__init__(name=name)
+        self._distiller = distiller
+
+    @property
+    def variables(self) -> list:
+        return self._distiller.metrics_variables
+
+    def reset_state(self) -> None:
+        self._distiller.reset_metrics()
+
+    def result(self) -> dict[str, Any]:
+        logs = self._distiller.get_metrics_result()
+        return {f"{self.name}_{name}": value for name, value in logs.items()}
+
+
+def _has_teacher(x: Any) -> bool:
+    return is_pair(x) and TEACHER_OUTPUTS in x
+
+
+def _split(x: Any, y_pred: Any) -> tuple[list, Any]:
+    """Separate the losses of layers from what a distiller returned."""
+    if not _has_teacher(x):
+        return [], y_pred
+    return y_pred[_LOSSES], {name: y_pred[name] for name in y_pred if name != _LOSSES}
+
+
+def _copies(metrics: Any) -> Any:
+    """Metrics count for one student: copy those that hold state."""
+    return keras.tree.map_structure(
+        lambda metric: (
+            type(metric).from_config(metric.get_config())
+            if isinstance(metric, keras.metrics.Metric)
+            else metric
+        ),
+        metrics,
+    )
