@@ -59,7 +59,7 @@ def grid(options: argparse.Namespace) -> list[list[Task]]:
                             distilled.append(make(teacher, student, method=method))
                     if budget == "all" and not options.no_ablation:
                         ablated += [
-                            make(teacher, student, method=row, base="bands",
+                            make(teacher, student, method=row, base="ours_bands",
                                  settings=(json.dumps(setting),))
                             for row, setting in ABLATIONS.items()
                         ]  # fmt: skip

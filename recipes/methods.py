@@ -1,7 +1,7 @@
 """The methods that the benchmark compares, each with the settings that tuning may choose from.
 
-Every method has three candidates, which span a factor of 10 to 100 around what its source uses and
-include it or what it amounts to. The weight of the task loss is 1 for all.
+Every method has three candidates, which span a factor of 10 to 100 around what its source uses; the
+package's defaults are also run as they are. The weight of the task loss is 1 for all.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Method:
         title: In tables.
         make: From teacher, student, experiment, number of training samples and one setting to
             the distiller; `None` where nothing is distilled.
-        settings: Candidates of the tuning; the middle one is used untuned.
+        settings: Candidates of the tuning.
         maps: Whether it needs layers with maps of one kind in both models.
         frozen_teacher: Whether the teacher can run once, before training.
         similarity: Whether to measure the bands of both features after training.
@@ -39,11 +39,6 @@ class Method:
     maps: bool = False
     frozen_teacher: bool = True
     similarity: bool = False
-
-    @property
-    def default(self) -> Setting:
-        """The setting that is used without tuning."""
-        return self.settings[len(self.settings) // 2]
 
 
 def applies(method: Method, experiment: Experiment) -> bool:
@@ -108,18 +103,10 @@ def _c2kd(
 
 
 def frequency(
-    teacher: keras.Model,
-    student: keras.Model,
-    experiment: Experiment,
-    count: int,
-    kd_weight: float = 0.0,
-    **options: Any,
+    teacher: keras.Model, student: keras.Model, experiment: Experiment, count: int, **options: Any
 ) -> keras.Model:
-    """Return a `FrequencyDistiller`, with logit distillation beside it if it has a weight."""
-    extra: dict[str, Any] = {}
-    if kd_weight:
-        extra = {"extra_losses": [KD()], "extra_loss_weights": [kd_weight]}
-    return FrequencyDistiller(teacher, student, **options, **extra)
+    """Return a `FrequencyDistiller`."""
+    return FrequencyDistiller(teacher, student, **options)
 
 
 def _published(weight: float) -> Setting:
@@ -129,6 +116,11 @@ def _published(weight: float) -> Setting:
 def _bands(scale: float) -> Setting:
     """The bands of unit variance, in the proportions of the package's defaults."""
     return {"low_weight": 3.0 * scale, "high_weight": scale, "align_weight": 0.3}
+
+
+def _whole(weight: float) -> Setting:
+    """The standardized feature without a split, and one shared classifier."""
+    return {"cutoff": None, "low_weight": weight, "high_weight": 0.0, "align_weight": 0.3}
 
 
 METHODS: dict[str, Method] = {
@@ -152,16 +144,20 @@ METHODS: dict[str, Method] = {
         tuple(_published(w) for w in (1.0, 100.0, 1000.0)),
         similarity=True,
     ),
-    "bands": Method(
+    "ours_defaults": Method(
+        "FrequencyDistiller, defaults", frequency, (_bands(1.0),), similarity=True
+    ),
+    "ours_bands": Method(
         "FD-CMKD, unit variance",
         frequency,
         tuple(_bands(w) for w in (0.3, 1.0, 3.0)),
         similarity=True,
     ),
-    "bands_kd": Method(
-        "FD-CMKD, unit variance + KD",
+    "ours_whole": Method(
+        "unit variance, no split",
         frequency,
-        tuple({**_bands(1.0), "kd_weight": w} for w in (0.3, 2.0, 9.0)),
+        tuple(_whole(w) for w in (1.3, 4.0, 12.0)),
+        similarity=True,
     ),
 }
 
