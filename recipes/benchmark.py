@@ -15,7 +15,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 from recipes.experiments import EXPERIMENTS, load_experiment
 from recipes.methods import ABLATIONS, METHODS, applies
 from recipes.pool import run_all
-from recipes.tasks import Task, run
+from recipes.tasks import TEACHERS, Task, run
 
 BUDGETS = ("all", "few")
 SEEDS = (0, 1, 2, 3, 4)
@@ -38,7 +38,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--no-ablation", action="store_true", help="leave the paper's ablation rows out")
     add("--output", type=Path, default=Path("runs/benchmark"),
         help="folder of rows.jsonl and the report; rows that are there stay")  # fmt: skip
-    add("--teachers", type=Path, default=Path("runs/cache/teachers"), help="trained teachers")
+    add("--teachers", type=Path, default=TEACHERS, help="trained teachers")
     return parser.parse_args(arguments)
 
 

@@ -17,6 +17,8 @@ from recipes.experiments import load_experiment
 from recipes.methods import METHODS, Method, Setting
 from recipes.training import Outcome, train
 
+TEACHERS = Path("runs/cache/teachers")
+
 
 @dataclass(frozen=True)
 class Task:
@@ -61,8 +63,9 @@ def run(task: Task, folder: Path) -> dict[str, Any]:
     folds = experiment.prepare(task.seed, task.budget)
     epochs = task.epochs or experiment.epochs
     if task.method == "none":
-        model, outcome = _alone(experiment, folds, task.student, task.seed, epochs)
-        _save(model, _weights_file(folder, task, task.student))
+        model, outcome = _train_alone(experiment, folds, task.student, task.seed, epochs)
+        file = _weights_file(folder, experiment, task.student, task.budget, task.seed, task.epochs)
+        _save(model, file)
         tried: list[dict[str, Any]] = []
         setting: Setting = {}
         similarity = None
@@ -85,12 +88,12 @@ def run(task: Task, folder: Path) -> dict[str, Any]:
     }
 
 
-def _alone(
+def _train_alone(
     experiment: Experiment, folds: dict[str, Samples], modality: str, seed: int, epochs: int
 ) -> tuple[keras.Model, Outcome]:
     """Train a model of one modality by itself: the baseline, and the other direction's teacher."""
     inputs = folds["train"].inputs[modality]
-    model = _new(experiment, modality, inputs, seed)
+    model = new_model(experiment, modality, inputs, seed)
     outcome = train(
         model,
         inputs,
@@ -113,8 +116,10 @@ def _distilled(
     best = None
     tried = []
     for setting in settings:
-        teacher = _teacher(task, experiment, folds, epochs, folder)
-        student = _new(experiment, task.student, train_fold.inputs[task.student], task.seed)
+        teacher = trained_alone(
+            experiment, folds, task.teacher, task.budget, task.seed, task.epochs, folder
+        )
+        student = new_model(experiment, task.student, train_fold.inputs[task.student], task.seed)
         distiller = _distiller(method, teacher, student, experiment, train_fold, setting)
         x = train_fold.pair(task.teacher, task.student)
         if method.frozen_teacher:
@@ -146,22 +151,30 @@ def _distiller(
     return method.make(teacher, student, experiment, len(samples.labels), **setting)
 
 
-def _teacher(
-    task: Task, experiment: Experiment, folds: dict[str, Samples], epochs: int, folder: Path
+def trained_alone(
+    experiment: Experiment,
+    folds: dict[str, Samples],
+    modality: str,
+    budget: str,
+    seed: int,
+    epochs: int,
+    folder: Path,
 ) -> keras.Model:
-    """Return the model trained alone on the teacher's modality, from its file if it is there."""
-    file = _weights_file(folder, task, task.teacher)
+    """Return the model trained alone on a modality, from its file in `folder` if it is there."""
+    file = _weights_file(folder, experiment, modality, budget, seed, epochs)
     if not file.exists():
-        model, _ = _alone(experiment, folds, task.teacher, task.seed, epochs)
+        number = epochs or experiment.epochs
+        model, _ = _train_alone(experiment, folds, modality, seed, number)
         _save(model, file)
         return model
-    model = _new(experiment, task.teacher, folds["train"].inputs[task.teacher], task.seed)
+    model = new_model(experiment, modality, folds["train"].inputs[modality], seed)
     model.load_weights(file)
     return model
 
 
-def _new(experiment: Experiment, modality: str, inputs: np.ndarray, seed: int) -> keras.Model:
-    keras.utils.set_random_seed(seed)  # The same initial weights for every method.
+def new_model(experiment: Experiment, modality: str, inputs: np.ndarray, seed: int) -> keras.Model:
+    """Return an untrained model; its initial weights are the same for every method."""
+    keras.utils.set_random_seed(seed)
     return experiment.build(modality, inputs)
 
 
@@ -169,9 +182,11 @@ def _side(samples: Samples, modality: str) -> tuple[np.ndarray, np.ndarray]:
     return samples.inputs[modality], samples.labels
 
 
-def _weights_file(folder: Path, task: Task, modality: str) -> Path:
-    epochs = f"-{task.epochs}" if task.epochs else ""
-    name = f"{task.experiment}-{modality}-{task.budget}-{task.seed}{epochs}.weights.h5"
+def _weights_file(
+    folder: Path, experiment: Experiment, modality: str, budget: str, seed: int, epochs: int
+) -> Path:
+    suffix = f"-{epochs}" if epochs else ""
+    name = f"{experiment.name}-{modality}-{budget}-{seed}{suffix}.weights.h5"
     return folder / keras.config.backend() / name
 
 

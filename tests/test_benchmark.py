@@ -16,7 +16,7 @@ from recipes.experiment import BATCH_SIZE, UNLABELLED, Batches, Samples, hide_la
 from recipes.experiments import load_experiment
 from recipes.methods import ABLATIONS, METHODS
 from recipes.pool import read_rows, run_all
-from recipes.tasks import Task, run
+from recipes.tasks import Task, new_model, run
 
 
 def test_finished_rows_are_not_run_again(tmp_path):
@@ -100,9 +100,9 @@ def test_methods_start_from_the_same_weights(tmp_path):
     folds = experiment.prepare(0, "few")
     assert (folds["train"].labels != UNLABELLED).sum() == experiment.few_labels
     assert (folds["validation"].labels != UNLABELLED).all()
-    from recipes.tasks import _new
-
-    models = [_new(experiment, "written", folds["train"].inputs["written"], 5) for _ in range(2)]
+    models = [
+        new_model(experiment, "written", folds["train"].inputs["written"], 5) for _ in range(2)
+    ]
     for first, second in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_array_equal(first, second)
 
