@@ -144,9 +144,9 @@ def band_similarity(
     if not isinstance(shuffles, int) or shuffles < 1:
         raise ValueError(f"`shuffles` must be an integer >= 1. Received: shuffles={shuffles!r}.")
     if cutoff is None:
-        cutoff = 0.5 if isinstance(source, Mapping) else source.cutoff or 0.5
+        cutoff = 0.5 if isinstance(source, Mapping) else source.frequency.cutoff or 0.5
     if axis is None:
-        axis = -1 if isinstance(source, Mapping) else int(source.axis)
+        axis = -1 if isinstance(source, Mapping) else int(source.frequency.axis)
     splits = [FrequencySplit(cutoff, axis, include_dc=dc) for dc in (False, True)]
     samples = {"raw": _cosine(pair, axis), **_bands(pair, splits, axis)}
     rng = np.random.default_rng(seed)

@@ -1,0 +1,61 @@
+"""The variants of the bands: bases, and the table of what they brought."""
+
+import numpy as np
+import pytest
+
+from recipes.variants import basis, report
+
+
+@pytest.fixture
+def chain():
+    """Channels that are correlated with their neighbours in a hidden order."""
+    rng = np.random.default_rng(0)
+    position = rng.uniform(0, 1, size=(500, 1))
+    centres = np.linspace(0, 1, 12)
+    # Wide enough that correlations fall with the distance along the chain.
+    features = np.exp(-((position - centres) ** 2) / 0.3)
+    order = rng.permutation(12)
+    return features[:, order], order
+
+
+def test_seriation_finds_the_order_of_a_chain(chain):
+    features, order = chain
+    found = order @ basis("seriation", features, 0)
+    assert found.tolist() in (list(range(12)), list(range(12))[::-1])
+
+
+def test_bases(chain):
+    features, _ = chain
+    shuffled = basis("shuffled", features, 0)
+    np.testing.assert_array_equal(shuffled @ shuffled.T, np.eye(12))
+    assert not np.array_equal(shuffled, basis("shuffled", features, 1))
+    turned = (features - features.mean(0)) @ basis("principal", features, 0)
+    covariance = np.cov(turned.T)
+    np.testing.assert_allclose(covariance - np.diag(np.diag(covariance)), 0, atol=1e-6)
+    assert (np.diff(np.diag(covariance)) <= 1e-9).all()
+
+
+def test_dead_channels_have_a_place(chain):
+    features, _ = chain
+    features = np.concatenate([features, np.zeros((500, 2))], axis=1)
+    order = basis("seriation", features, 0)
+    np.testing.assert_array_equal(order.sum(0), np.ones(14))
+
+
+def test_report_compares_the_same_seeds():
+    def row(variant, seed, accuracy, experiment="watch"):
+        task = {"variant": variant, "experiment": experiment, "student": "gyroscope",
+                "budget": "few", "seed": seed}  # fmt: skip
+        return {"task": task, "validation_accuracy": accuracy}
+
+    rows = [row("student alone", seed, 0.5) for seed in range(3)]
+    rows += [row("no split", seed, value) for seed, value in enumerate((0.6, 0.7, 0.2))]
+    rows += [row("KD", 0, 0.55), row("KD", 1, 0.55)]
+    text = "\n".join(report(rows))
+    first, second = text.split("## Some variants, seeds [0, 1, 2]")
+    assert "## All variants, seeds [0, 1]" in first
+    assert "| no split | +15.0 | +15.0 |" in first
+    assert "| KD | +5.0 | +5.0 |" in first
+    assert first.index("no split") < first.index("KD")
+    assert "| no split | +0.0 | +0.0 |" in second
+    assert "KD" not in second
