@@ -7,8 +7,8 @@ from conftest import classifier, cross_entropy, pairs
 from keras import ops
 from keras.distillation import FeatureDistillation
 
-from keras_fdkd import CrossModalDistiller, FrequencyDistiller
-from keras_fdkd.losses import FrequencyDistillation
+from keras_fdkd import C2KDDistiller, CrossModalDistiller, FrequencyDistiller
+from keras_fdkd.losses import KD, PKD, FitNet, FrequencyDistillation
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
 
 
@@ -197,6 +197,13 @@ def test_config_round_trip():
             {"losses": [logits_distillation()], "teacher_features": "pool"},
             "None of the losses reads `teacher_features`",
         ),
+        ({"losses": [FrequencyDistillation(axis=2)]}, "`axis` must be one of the axes"),
+        ({"losses": [FrequencyDistillation(cutoff=0.01)]}, "leaves the low band empty"),
+        (
+            {"losses": [FrequencyDistillation(teacher_layer_name=["pool", "feature"])]},
+            "compares one tensor of each side",
+        ),
+        ({"losses": [FeatureDistillation(["mse", None])]}, "structure"),
         (
             {"losses": [FrequencyDistillation()], "teacher_features": "logits"},
             "`FrequencyDistillation` needs teacher and student outputs of the same shape",
@@ -220,3 +227,88 @@ def test_index_is_asked_for():
     with pytest.raises(ValueError, match="numpy.arange"):
         fit(distiller, x, y)
     fit(distiller, {**x, "index": np.arange(24)}, y)
+
+
+@pytest.mark.parametrize("make", [FrequencyDistiller, C2KDDistiller, CrossModalDistiller])
+def test_weights_of_one_change_nothing(make):
+    """On PyTorch, Keras multiplies the mask of ignored labels into the weights it is given."""
+    x, y = pairs()
+    y[6:] = -1
+    options = {"losses": [KD()]} if make is CrossModalDistiller else {}
+    logs = []
+    for weight in (None, np.ones(24, "float32")):
+        keras.utils.set_random_seed(0)
+        distiller = make(classifier(6), classifier(4), **options)
+        distiller.compile(keras.optimizers.SGD(0.1), loss=cross_entropy(ignore_class=-1))
+        logs.append(distiller.fit(x, y, sample_weight=weight, epochs=2, verbose=0).history)
+    assert set(logs[0]) == set(logs[1])
+    for name in logs[0]:
+        np.testing.assert_allclose(logs[0][name], logs[1][name], rtol=1e-4, err_msg=name)
+
+
+def test_terms_need_names_of_their_own():
+    for name in ("low", "task"):
+        with pytest.raises(ValueError, match=f"another `name`. Received twice: .*{name}_loss"):
+            FrequencyDistiller(classifier(6), classifier(4), extra_losses=[PKD(name=name)])
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Cosine(CrossModalDistiller):
+    def compare(self, teacher, student, training):
+        return {"pair": (teacher["features"], student["features"])}
+
+    def terms(self, compared, y, sample_weight):
+        value = keras.losses.CosineSimilarity()(*compared["pair"], sample_weight)
+        return {"cosine_loss": (1.0, value)}, {}
+
+
+def test_subclass_keeps_its_logs():
+    distiller = Cosine(classifier(6), classifier(4), logs=("cosine_loss",))
+    copy = Cosine.from_config(distiller.get_config())
+    x, y = pairs()
+    assert "cosine_loss" in fit(copy, x, y)
+
+
+def test_any_distillation_loss():
+    """A loss of the user's decides itself what it can compare, and must give a scalar."""
+
+    class Gram(keras.distillation.DistillationLoss):
+        def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
+            grams = [ops.matmul(v, ops.transpose(v)) for v in (teacher_outputs, student_outputs)]
+            return ops.mean(ops.square(grams[0] - grams[1]))
+
+    class Vector(Gram):
+        def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
+            return ops.mean(student_outputs, axis=-1)
+
+    class Refusing(Gram):
+        def validate_outputs(self, teacher_outputs, student_outputs):
+            raise ValueError("not these")
+
+    x, y = pairs()
+
+    def make(loss):
+        loss.teacher_layer_name = "pool"
+        return CrossModalDistiller(classifier(6, features=10), classifier(4), losses=[loss])
+
+    with pytest.raises(ValueError, match="not these"):
+        make(Refusing())
+    with pytest.raises(ValueError, match=r"`Vector.compute_loss` must return a scalar"):
+        fit(make(Vector()), x, y)
+    assert fit(make(Gram()), x, y)["gram_loss"][0] > 0
+
+
+def test_keras_distiller_refuses_losses_with_layers():
+    with pytest.raises(ValueError, match="use `keras_fdkd.CrossModalDistiller`"):
+        keras.distillation.Distiller(classifier(4), classifier(4), [FitNet()], [1.0])
+
+
+@pytest.mark.parametrize(
+    "loss", ["sparse_categorical_crossentropy", keras.losses.SparseCategoricalCrossentropy()]
+)
+def test_probabilities_are_refused(loss):
+    distiller = CrossModalDistiller(classifier(6), classifier(4), losses=[KD()])
+    with pytest.raises(ValueError, match="compares logits"):
+        distiller.compile("adam", loss=loss)
+    # Features may be compared whatever the predictions are.
+    CrossModalDistiller(classifier(6), classifier(4), losses=[PKD()]).compile("adam", loss=loss)

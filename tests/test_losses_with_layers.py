@@ -558,3 +558,10 @@ def test_losses_of_one_name_train_apart():
         weights.append([a.get_weights() for a in distiller.adapters.values()])
     for first, second in zip(*map(keras.tree.flatten, weights), strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+
+
+def test_afd_compares_large_maps_in_half_precision():
+    layer = LayerAttention(4, dtype="mixed_float16")
+    maps = [np.full((2, 3, 5), 1e5, "float32")]
+    teacher, _ = layer(maps, maps)
+    assert np.isfinite(ops.convert_to_numpy(teacher[0])).all()

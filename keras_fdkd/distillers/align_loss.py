@@ -46,6 +46,14 @@ def resolve_align_loss(loss: Any) -> keras.losses.Loss:
     )
 
 
+def is_on_probabilities(loss: Any) -> bool:
+    """Whether `loss` is one of Keras's cross-entropies, on probabilities rather than logits."""
+    resolved = keras.losses.get(loss) if isinstance(loss, str) else loss
+    if any(resolved is function for function in _FUNCTIONS):
+        return True
+    return type(resolved) in _CROSS_ENTROPIES and not resolved.get_config()["from_logits"]
+
+
 def count_classes(predictions: Any, weight_name: str) -> int:
     """Return the number of logits of the heads: that of the student's own predictions."""
     shape = getattr(predictions, "shape", None)

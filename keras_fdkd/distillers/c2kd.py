@@ -14,6 +14,7 @@ from keras_fdkd.features import FEATURES, PREDICTIONS
 from keras_fdkd.layers.logit_proxy import LogitProxy
 
 _INPUTS = "inputs"
+_HALF = "mixed_float16"
 _CROSS_ENTROPIES = (
     keras.losses.SparseCategoricalCrossentropy,
     keras.losses.CategoricalCrossentropy,
@@ -95,6 +96,9 @@ class C2KDDistiller(CrossModalDistiller):
         number = isinstance(krc, (int, float)) and not isinstance(krc, bool)
         if not number or not math.isfinite(krc) or not -1 <= krc < 1:
             raise ValueError(f"`krc` must be a number in [-1, 1). Received: krc={krc!r}.")
+        # Loss scaling follows the policy, and here both models train.
+        scaled = [m.dtype_policy for m in (student, teacher) if m.dtype_policy.name == _HALF]
+        kwargs.setdefault("dtype", (scaled or [student.dtype_policy])[0])
         super().__init__(
             teacher,
             student,
@@ -183,7 +187,7 @@ class C2KDDistiller(CrossModalDistiller):
         divergences, selected = bidirectional_terms(
             compared, self._target(y), self.krc, sample_weight, self.student.variable_dtype
         )
-        teacher_loss = self._align_loss(y, compared["teacher"], sample_weight=sample_weight)
+        teacher_loss = self._label_loss(y, compared["teacher"], sample_weight)
         terms = {"teacher_loss": teacher_loss, **divergences}
         share = ops.mean(ops.cast(selected, "float32"))
         return {name: (1.0, value) for name, value in terms.items()}, {"selected": share}

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.data import INDEX, STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair, is_pair
-from keras_fdkd.distillers.align_loss import check_labels
+from keras_fdkd.distillers.align_loss import check_labels, is_on_probabilities
 from keras_fdkd.distillers.checks import check_disjoint, check_input_names, per_sample
 from keras_fdkd.distillers.loss_terms import LossTerms
 from keras_fdkd.distillers.teacher_pass import teacher_pass
@@ -131,6 +131,12 @@ class CrossModalDistiller(keras.Model):
             # and two adapters may name their weights alike.
             setattr(self, f"{name}_adapter", adapter)
         names = ("task_loss", *(f"{name}_loss" for name in terms.losses), *logs)
+        if repeated := sorted({name for name in names if names.count(name) > 1 or name == "loss"}):
+            raise ValueError(
+                "Two terms must not have one name in the logs: give the loss another `name`. "
+                f"Received twice: {repeated}."
+            )
+        self._logs = tuple(logs)
         self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self._freeze_teacher()
         if isinstance(student_tap.spec[PREDICTIONS], (list, tuple)):
@@ -185,9 +191,20 @@ class CrossModalDistiller(keras.Model):
         return {PREDICTIONS: student[PREDICTIONS], **compared}
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Configure training, see `keras.Model.compile`."""
+        """Configure training, see `keras.Model.compile`.
+
+        Raises:
+            ValueError: If `loss` is a cross-entropy on probabilities, and a distillation loss of
+                this package compares predictions, which must be logits.
+        """
         self._freeze_teacher()
         super().compile(*args, **kwargs)
+        if self._loss_terms.needs_logits and is_on_probabilities(self.loss):
+            raise ValueError(
+                "A distillation loss compares logits: let both models end without softmax and "
+                "compile with a cross-entropy of `from_logits=True`. "
+                f"Received: loss={self.loss!r}."
+            )
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -277,7 +294,8 @@ class CrossModalDistiller(keras.Model):
         training: bool = True,
     ) -> Any:
         predictions, compared = _split(x, y_pred)
-        logs = {"task_loss": self._task_loss(x, y, predictions, sample_weight, training)}
+        weights = _copies(sample_weight)
+        logs = {"task_loss": self._task_loss(x, y, predictions, weights, training)}
         total = logs["task_loss"]
         size = ops.shape(keras.tree.flatten(x)[0])[0]
         if compared is not None:
@@ -291,6 +309,10 @@ class CrossModalDistiller(keras.Model):
         for name, value in logs.items():
             self._trackers[name].update_state(value, sample_weight=size)
         return total
+
+    def _label_loss(self, y: Any, logits: Any, sample_weight: Any) -> Any:
+        """Return the cross-entropy of the logits that a subclass adds."""
+        return self._align_loss(y, logits, sample_weight=_copies(sample_weight))
 
     def _task_loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
         """What plain training of the student would minimize."""
@@ -321,6 +343,8 @@ class CrossModalDistiller(keras.Model):
             ],
             "loss_weights": list(self._loss_terms.weights.values()),
         }
+        if type(self).__init__ is CrossModalDistiller.__init__:
+            config["logs"] = self._logs  # A subclass with its own knows which it has.
         return {**super().get_config(), **config}
 
     @classmethod
@@ -340,3 +364,8 @@ def _split(x: Any, y_pred: Any) -> tuple[Any, dict[str, Any] | None]:
     if not (is_pair(x) and TEACHER_OUTPUTS in x):
         return y_pred, None
     return y_pred[PREDICTIONS], {name: y_pred[name] for name in y_pred if name != PREDICTIONS}
+
+
+def _copies(sample_weight: Any) -> Any:
+    """On PyTorch, Keras multiplies the mask of ignored labels into the weights it was given."""
+    return None if sample_weight is None else keras.tree.map_structure(ops.copy, sample_weight)

@@ -251,15 +251,13 @@ class FrequencyDistiller(CrossModalDistiller):
         monitors = {f"{band}_similarity": value for band, value in similarity.items()}
         if self.align_weight:
             logits = keras.tree.flatten(compared["align"])
-            terms["align_loss"] = (self.align_weight, self._label_loss(y, logits, sample_weight))
+            value = sum(self._label_loss(y, each, sample_weight) for each in logits)
+            terms["align_loss"] = (self.align_weight, value)
         if self.band_task_weight:
             logits = keras.tree.flatten(compared["band_task"])
-            value = self._label_loss(y, logits, sample_weight)
+            value = sum(self._label_loss(y, each, sample_weight) for each in logits)
             terms["band_task_loss"] = (self.band_task_weight, value)
         return terms, monitors
-
-    def _label_loss(self, y: Any, logits: list[Any], sample_weight: Any) -> Any:
-        return sum(self._align_loss(y, value, sample_weight=sample_weight) for value in logits)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

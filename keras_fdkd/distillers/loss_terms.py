@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_fdkd.distillers.checks import check_weights
 from keras_fdkd.features import PREDICTIONS
@@ -53,6 +54,15 @@ class LossTerms:
         """Whether a loss asks for the number of each sample."""
         return any(getattr(loss, "needs_index", False) for loss in self.losses.values())
 
+    @property
+    def needs_logits(self) -> bool:
+        """Whether a loss of this package compares predictions."""
+        return any(
+            isinstance(loss, CrossModalLoss)
+            and PREDICTIONS in (_keys(loss, "teacher"), _keys(loss, "student"))
+            for loss in self.losses.values()
+        )
+
     def reads(self, side: str) -> dict[str, str | None]:
         """Return the outputs of `side` that are compared: names, with paths if they are layers."""
         keys = keras.tree.flatten([_keys(loss, side) for loss in self.losses.values()])
@@ -63,13 +73,13 @@ class LossTerms:
         adapters = {}
         for name, loss in self.losses.items():
             pair = _select(loss, teacher, student)
-            if isinstance(loss, CrossModalLoss):
-                loss.validate_outputs(*pair)
-                adapter = loss.build_adapter(*pair)
-                if adapter is not None:
-                    adapters[name] = adapter
+            if isinstance(loss, _KERAS):
+                _check_same(name, loss, *pair)
             else:
-                _check_same(name, *pair)
+                loss.validate_outputs(*pair)
+            adapter = loss.build_adapter(*pair) if isinstance(loss, CrossModalLoss) else None
+            if adapter is not None:
+                adapters[name] = adapter
         return adapters
 
     def compare(
@@ -108,11 +118,17 @@ class LossTerms:
                     "`class_weight` would be dropped silently. Train without them, or write it as "
                     "a `keras_fdkd.losses.CrossModalLoss`."
                 )
+            if ops.ndim(value):
+                raise ValueError(
+                    f"`{type(loss).__name__}.compute_loss` must return a scalar. "
+                    f"Received: shape {tuple(value.shape)}."
+                )
             terms[f"{name}_loss"] = (self.weights[name], value)
         return terms
 
 
 _LAYER = "layer:"
+_KERAS = (keras.distillation.LogitsDistillation, keras.distillation.FeatureDistillation)
 
 
 def _warn_of_raw_logits(loss: Any) -> None:
@@ -160,9 +176,16 @@ def _select(loss: Any, teacher: dict[str, Any], student: dict[str, Any]) -> tupl
     return first, second
 
 
-def _check_same(name: str, teacher: Any, student: Any) -> None:
-    """Keras's own losses compare outputs entry by entry."""
-    keras.tree.assert_same_structure(teacher, student)
+def _check_same(name: str, loss: Any, teacher: Any, student: Any) -> None:
+    """Keras's own losses compare outputs entry by entry; their check of it fails in Keras 3.15."""
+    try:
+        for outputs in (teacher, student):
+            keras.tree.assert_same_structure(loss.loss, outputs)
+    except ValueError as error:
+        raise ValueError(
+            f"The `loss` inside `{name}` must have the structure of the outputs that it compares. "
+            f"Received: loss={loss.loss}, teacher {teacher}, student {student}."
+        ) from error
     pairs = zip(keras.tree.flatten(teacher), keras.tree.flatten(student), strict=True)
     for first, second in pairs:
         if first.shape[1:] != second.shape[1:]:

@@ -17,7 +17,7 @@ _LOSSES = "layer_losses"
 class MutualDistiller(keras.Model):
     """Train both directions between two modalities at once, as the authors of FD-CMKD do.
 
-    Two finished distillers with two frozen teachers and two students share the batches and the
+    Two finished distillers, each with a teacher and a student, share the batches and the
     optimizer: `loss = loss of the first + loss of the second`. They share no variable, so each
     learns what it would learn alone on the same batches.
 

@@ -48,6 +48,7 @@ class LayerAttention(keras.layers.Layer):
 
     def __init__(self, dim: int = 128, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.autocast = False  # The maps pass through as they are.
         check_dim(dim)
         self.dim = dim
 

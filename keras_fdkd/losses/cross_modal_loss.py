@@ -51,6 +51,15 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
         """
         return None
 
+    def validate_model_compatibility(self, teacher: Any, student: Any) -> None:
+        """Refuse `keras.distillation.Distiller`, which asks here, if it would not run the layer."""
+        if type(self).build_adapter is not CrossModalLoss.build_adapter:
+            raise ValueError(
+                f"`{type(self).__name__}` trains a layer of its own, which "
+                "`keras.distillation.Distiller` does not run: use "
+                f"`keras_fdkd.CrossModalDistiller`. Received: {type(self).__name__}."
+            )
+
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         """Raise `ValueError` unless the outputs (symbolic or not) can be compared."""
 

@@ -89,7 +89,8 @@ class DKD(CrossModalLoss):
         target = ops.cast(ops.argmax(teacher, axis=-1), "int32")
         if y is not None:
             labels = _class_indices(y, classes)
-            target = ops.where(labels < 0, target, labels)
+            known = ops.logical_and(labels >= 0, labels < classes)
+            target = ops.where(known, labels, target)
         is_target = ops.equal(ops.expand_dims(target, -1), ops.arange(classes, dtype="int32"))
         (target_t, others_t), (target_s, others_s) = (
             _decouple(logits / self.temperature, is_target) for logits in (teacher, student)
@@ -128,7 +129,7 @@ def _class_indices(y: Any, classes: int) -> Any:
         if len(shape) == 2 and shape[1] == 1:
             return ops.cast(y[:, 0], "int32")
         if len(shape) == 2 and shape[1] == classes:
-            return ops.cast(ops.argmax(y, axis=-1), "int32")
+            return ops.where(ops.max(y, -1) > 0, ops.cast(ops.argmax(y, -1), "int32"), -1)
     raise ValueError(
         "Labels must be integers of shape `(batch,)` or `(batch, 1)`, or one-hot of shape "
         f"`(batch, classes)` with {classes} classes. Received: "

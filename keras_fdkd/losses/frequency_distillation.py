@@ -10,6 +10,7 @@ from keras_fdkd.layers import FrequencySplit, Standardize
 from keras_fdkd.layers.standardize import SCALES
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_number, check_same_shape
 from keras_fdkd.losses.log_mean_squared_error import LogMeanSquaredError
+from keras_fdkd.losses.pairs import check_outputs
 
 _BAND_LOSSES = {"mse": keras.losses.MeanSquaredError, "log_mse": LogMeanSquaredError}
 
@@ -130,7 +131,15 @@ class FrequencyDistillation(CrossModalLoss):
         return losses, similarity
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
+        check_outputs(self, teacher_outputs, student_outputs, 2)
         check_same_shape(self, teacher_outputs, student_outputs, slice(None))
+        if None in teacher_outputs.shape[1:]:
+            raise ValueError(
+                "`FrequencyDistillation` needs features of known size; pool them over axes of "
+                f"unknown size. Received: {tuple(teacher_outputs.shape)}."
+            )
+        # An axis or a cutoff that does not fit is refused here.
+        self.split(keras.KerasTensor((None, *teacher_outputs.shape[1:])))
         if not (self.low_weight or self.high_weight):
             raise ValueError(
                 "`low_weight` or `high_weight` must be positive, or no band is compared. "

@@ -48,12 +48,12 @@ def check_logits(
 
 
 def check_map_sizes(loss: CrossModalLoss, teacher: Any, student: Any) -> None:
-    """Raise if the size along an axis of the map is known on one side alone."""
-    sizes = zip(teacher.shape[1:-1], student.shape[1:-1], strict=True)
-    if any((first is None) != (second is None) for first, second in sizes):
+    """Raise if the maps differ in size and a size is unknown."""
+    first, second = teacher.shape[1:-1], student.shape[1:-1]
+    if first != second and None in (*first, *second):
         raise ValueError(
-            f"`{type(loss).__name__}` brings maps to one size and must know both, or neither if "
-            "they are equal. Give the models inputs of fixed size. "
+            f"`{type(loss).__name__}` brings maps to one size and must know both sizes, unless they "
+            "are equal. Give the models inputs of fixed size. "
             f"Received: teacher {tuple(teacher.shape)}, student {tuple(student.shape)}."
         )
 
