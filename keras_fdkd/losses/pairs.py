@@ -52,8 +52,8 @@ def check_map_sizes(loss: CrossModalLoss, teacher: Any, student: Any) -> None:
     first, second = teacher.shape[1:-1], student.shape[1:-1]
     if first != second and None in (*first, *second):
         raise ValueError(
-            f"`{type(loss).__name__}` brings maps to one size and must know both sizes, unless they "
-            "are equal. Give the models inputs of fixed size. "
+            f"`{type(loss).__name__}` brings maps to one size and must know both sizes, unless "
+            "they are equal. Give the models inputs of fixed size. "
             f"Received: teacher {tuple(teacher.shape)}, student {tuple(student.shape)}."
         )
 
