@@ -47,6 +47,11 @@ def protocol(results: Results) -> list[str]:
         f"- Every distillation method has {number} candidate settings of its own"
         f"{'' if len(counts) < 2 else ' (not the same number)'}; no distillation has nothing to "
         "choose but the epoch.",
+        "- Candidates were widened once, after first runs whose validation folds preferred the "
+        "edge of the range; the row without a split was added after trials on validation folds of "
+        "the same splits (`recipes.variants`). A sample that validates one split may test another, "
+        "so these choices are not wholly blind to the test folds. FD-CMKD has four rows, any other "
+        "method one.",
         "- Nested in each split: candidate and epoch are those with the best accuracy on that "
         "split's validation fold, then the test fold is read once.",
         "",

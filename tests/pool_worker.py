@@ -1,5 +1,7 @@
 """Tasks for the tests of the pool: processes of its own import this, without Keras."""
 
+import json
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +17,7 @@ class Square:
 
     @property
     def key(self):
-        return key_of(asdict(self))
-
-
-def key_of(task):
-    import json
-
-    return json.dumps(task, sort_keys=True)
+        return json.dumps(asdict(self), sort_keys=True)
 
 
 def square(task):
@@ -45,6 +41,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    import sys
-
     main(sys.argv[1])

@@ -95,8 +95,7 @@ def test_a_run_chooses_on_validation_and_repeats(tmp_path):
     assert len(row["curve"]) == 2
 
 
-def test_methods_start_from_the_same_weights(tmp_path):
-    """Without learning, every method is the baseline."""
+def test_methods_start_from_the_same_weights():
     experiment = load_experiment("digits")
     folds = experiment.prepare(0, "few")
     assert (folds["train"].labels != UNLABELLED).sum() == experiment.few_labels
