@@ -19,11 +19,20 @@ import keras
 import numpy as np
 
 from keras_fdkd import CrossModalDistiller, FrequencyDistiller, losses
+from recipes.experiment import Batches
 from recipes.experiments import EXPERIMENTS, load_experiment
 from recipes.markdown import table
 from recipes.pool import read_rows, run_all
 from recipes.tasks import TEACHERS, new_model, trained_alone
 from recipes.training import train
+from recipes.variant_parts import (
+    Scheduled,
+    SoftCutoff,
+    Turned,
+    basis,
+    cross_fitted,
+    in_basis,
+)
 
 BANDS = {"low_weight": 3.0, "high_weight": 1.0, "align_weight": 0.3}
 WHOLE = {"cutoff": None, "low_weight": 4.0, "high_weight": 0.0, "align_weight": 0.3}
@@ -58,8 +67,28 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no split, no shared classifier": {"bands": {**WHOLE, "align_weight": 0.0}},
     "no split, shared classifier of weight 1": {"bands": {**WHOLE, "align_weight": 1.0}},
     "no split + KD": {"bands": {**WHOLE, "low_weight": 9.0}, "losses": [["KD", 2.0]]},
-    "bands along time (last maps)": {"bands": {**BANDS, "axis": 1}, "maps": True},
-    "bands along channels of the last maps": {"bands": BANDS, "maps": True},
+    "bands along time (last maps)": {"bands": {**BANDS, "axis": 1}, "maps": "stage3"},
+    "bands along channels of the last maps": {"bands": BANDS, "maps": "stage3"},
+    "bands along time of the second maps": {"bands": {**BANDS, "axis": 1}, "maps": "stage2"},
+    "bands, low frequencies what the student's modality predicts": {
+        "bands": BANDS, "basis": "shared",
+    },
+    "low band alone, what the student's modality predicts": {
+        "bands": {**WHOLE, "cutoff": 0.5}, "basis": "shared",
+    },
+    "16 directions that the student's modality predicts, whitened": {
+        "bands": WHOLE, "basis": "shared, whitened",
+    },
+    "bands after a learned orthogonal map": {"bands": BANDS, "maker": Turned},
+    "bands of a learned, soft cutoff": {"bands": BANDS, "maker": SoftCutoff},
+    "bands, rising over the first quarter": {"bands": BANDS, "schedule": "rise"},
+    "bands, fading to 0": {"bands": BANDS, "schedule": "fade"},
+    "bands, fading to 0 in the first half": {"bands": BANDS, "schedule": "fade early"},
+    "no split, fading to 0": {"bands": WHOLE, "schedule": "fade"},
+    "KD, cross-fitted teacher": {"losses": [["KD", 2.0]], "cross_fitted": True},
+    "bands + KD, cross-fitted teacher": {
+        "bands": BANDS, "losses": [["KD", 2.0]], "cross_fitted": True,
+    },
 }  # fmt: skip
 
 
@@ -90,13 +119,26 @@ def run(trial: Trial, folder: Path) -> dict[str, Any]:
     options = VARIANTS[trial.variant]
     trainer, x = student, inputs
     if options:
-        teacher = trained_alone(
-            experiment, folds, trial.teacher, trial.budget, trial.seed, 0, folder
-        )
-        trainer = _distiller(options, teacher, student, samples.inputs[trial.teacher], trial.seed,
-                             experiment.maps[-1:])  # fmt: skip
+        alone = functools.partial(
+            trained_alone, experiment, folds, budget=trial.budget, seed=trial.seed, epochs=0,
+            folder=folder,
+        )  # fmt: skip
+        teacher = alone(modality=trial.teacher)
+        if "basis" in options:
+            seen, other = (
+                _features(alone(modality=side), samples.inputs[side])
+                for side in (trial.teacher, trial.student)
+            )
+            matrix = basis(options["basis"], seen, trial.seed, other)
+            teacher, student = (in_basis(model, matrix) for model in (teacher, student))
+        steps = experiment.epochs * len(Batches(inputs, samples.labels, 0))
+        trainer = _distiller(options, teacher, student, steps)
         x = samples.pair(trial.teacher, trial.student)
         x["teacher_outputs"] = trainer.predict_teacher(x.pop("teacher"), 512)
+        if options.get("cross_fitted"):
+            x["teacher_outputs"]["predictions"] = cross_fitted(
+                experiment, trial.teacher, samples, validation, trial.seed
+            )
     outcome = train(
         trainer, x, samples.labels, (validation.inputs[trial.student], validation.labels), None,
         epochs=experiment.epochs, seed=trial.seed,
@@ -104,61 +146,25 @@ def run(trial: Trial, folder: Path) -> dict[str, Any]:
     return {"task": asdict(trial), "validation_accuracy": outcome.validation_accuracy}
 
 
+def _features(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
+    tapped = keras.Model(model.input, model.get_layer("feature").output)
+    return tapped.predict(inputs, batch_size=512, verbose=0)
+
+
 def _distiller(
-    options: dict[str, Any],
-    teacher: keras.Model,
-    student: keras.Model,
-    teacher_inputs: np.ndarray,
-    seed: int,
-    maps: tuple[str, ...],
+    options: dict[str, Any], teacher: keras.Model, student: keras.Model, steps: int
 ) -> keras.Model:
     extra = [getattr(losses, name)() for name, _ in options.get("losses", [])]
     weights = [weight for _, weight in options.get("losses", [])]
     if "bands" not in options:
         return CrossModalDistiller(teacher, student, losses=extra, loss_weights=weights)
-    taps = {}
-    if options.get("maps"):
-        taps = {"teacher_features": maps[0], "student_features": maps[0]}
-    if "basis" in options:
-        features = keras.Model(teacher.input, teacher.get_layer("feature").output)
-        matrix = basis(options["basis"], features.predict(teacher_inputs, verbose=0), seed)
-        teacher, student = (_in_basis(model, matrix) for model in (teacher, student))
-    return FrequencyDistiller(
-        teacher, student, extra_losses=extra, extra_loss_weights=weights, **taps, **options["bands"]
-    )
-
-
-def basis(kind: str, features: np.ndarray, seed: int) -> np.ndarray:
-    """Return a matrix whose columns are the new axes of features of shape `(samples, dim)`.
-
-    Args:
-        kind: `"shuffled"`: the axes in random order. `"seriation"`: in the order of the Fiedler
-            vector of their correlations, so that neighbours are correlated (Atkins et al., 1998).
-            `"principal"`: the principal components. `"whitened"`: 16 of them, of unit variance.
-        features: Of the teacher.
-        seed: Of the random order.
-    """
-    size = features.shape[1]
-    if kind == "shuffled":
-        return np.eye(size)[:, np.random.default_rng(seed).permutation(size)]
-    centred = features - features.mean(0)
-    if kind == "seriation":
-        noise = np.random.default_rng(0).normal(size=features.shape)  # for channels that are dead
-        similarity = (np.corrcoef((centred / (centred.std(0) + 1e-6) + 1e-9 * noise).T) + 1) / 2
-        laplacian = np.diag(similarity.sum(1)) - similarity
-        return np.eye(size)[:, np.argsort(np.linalg.eigh(laplacian)[1][:, 1])]
-    _, values, axes = np.linalg.svd(centred, full_matrices=False)
-    if kind == "principal":
-        return axes.T
-    return axes[:16].T / (values[:16] / len(centred) ** 0.5 + 1e-6)
-
-
-def _in_basis(model: keras.Model, matrix: np.ndarray) -> keras.Model:
-    """Return the model with its feature in another basis, its logits as they are."""
-    change = keras.layers.Dense(matrix.shape[1], use_bias=False, trainable=False, name="basis")
-    feature = change(model.get_layer("feature").output)
-    change.set_weights([matrix.astype("float32")])
-    return keras.Model(model.input, {"features": feature, "logits": model.output})
+    given = dict(options["bands"])
+    if "maps" in options:
+        given |= {f"{side}_features": options["maps"] for side in ("teacher", "student")}
+    if "schedule" in options:
+        given |= {"schedule": options["schedule"], "steps": steps}
+    maker = options.get("maker", Scheduled if "schedule" in options else FrequencyDistiller)
+    return maker(teacher, student, extra_losses=extra, extra_loss_weights=weights, **given)
 
 
 def trials(variants: list[str], seeds: list[int]) -> list[Trial]:

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from conftest import classifier, cross_entropy, pairs
+from keras import ops
 
-from recipes.variants import basis, report
+from recipes.variant_parts import Scheduled, SoftCutoff, Turned, basis
+from recipes.variants import report
 
 
 @pytest.fixture
@@ -40,6 +43,44 @@ def test_dead_channels_have_a_place(chain):
     features = np.concatenate([features, np.zeros((500, 2))], axis=1)
     order = basis("seriation", features, 0)
     np.testing.assert_array_equal(order.sum(0), np.ones(14))
+
+
+def test_low_frequencies_are_what_the_other_modality_sees():
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(300, 3))
+    axes = np.linalg.qr(rng.normal(size=(16, 16)))[0]
+    features = np.concatenate([seen, rng.normal(size=(300, 13))], axis=1) @ axes
+    matrix = basis("shared", features, 0, seen)
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(16), atol=1e-6)
+    spectrum = np.abs(np.fft.rfft(np.concatenate([seen, np.zeros((300, 13))], 1) @ axes @ matrix))
+    assert (spectrum[:, 1:3] ** 2).sum() > 0.9 * (spectrum**2).sum()
+    best = basis("shared, whitened", features, 0, seen)
+    assert best.shape == (16, 16)
+
+
+def _fit(maker, **options):
+    distiller = maker(classifier(6), classifier(4), **options)
+    distiller.compile("sgd", cross_entropy())
+    x, y = pairs()
+    return distiller, distiller.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+
+
+def test_terms_fade():
+    distiller, history = _fit(Scheduled, schedule="fade", steps=3)
+    assert float(ops.convert_to_numpy(distiller.step)) == 6
+    faded = {name: values[1] for name, values in history.history.items()}
+    assert faded["loss"] == pytest.approx(faded["task_loss"], rel=1e-6)
+    first = {name: values[0] for name, values in history.history.items()}
+    assert first["loss"] > 1.1 * first["task_loss"]
+
+
+@pytest.mark.parametrize("maker", [Turned, SoftCutoff])
+def test_learned_splits_learn(maker):
+    start = maker(classifier(6), classifier(4))
+    layer = "turn" if maker is Turned else "soft_split"
+    before = getattr(start, layer).get_weights()[0]
+    distiller, _ = _fit(maker)
+    assert not np.allclose(before, getattr(distiller, layer).get_weights()[0], atol=1e-5)
 
 
 def test_report_compares_the_same_seeds():
