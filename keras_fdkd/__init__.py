@@ -8,6 +8,7 @@ from keras_fdkd.distillers import (
     FrequencyDistiller,
     MutualDistiller,
 )
+from keras_fdkd.fingerprints import fingerprint
 
 __version__ = "0.1.0"
 
@@ -20,6 +21,7 @@ __all__ = [
     "__version__",
     "analysis",
     "callbacks",
+    "fingerprint",
     "layers",
     "losses",
 ]

@@ -159,9 +159,7 @@ def cross_fitted(
     labelled = np.flatnonzero(labels != UNLABELLED)
     made = []
     own = np.zeros(len(labels), int)
-    for number, (_, hidden) in enumerate(
-        StratifiedKFold(folds).split(labelled, labels[labelled])
-    ):
+    for number, (_, hidden) in enumerate(StratifiedKFold(folds).split(labelled, labels[labelled])):
         own[labelled[hidden]] = number
         kept = labels.copy()
         kept[labelled[hidden]] = UNLABELLED

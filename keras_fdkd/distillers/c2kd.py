@@ -136,6 +136,9 @@ class C2KDDistiller(CrossModalDistiller):
     def _freeze_teacher(self) -> None:
         """Leave the teacher as it is: here it trains."""
 
+    def _frozen_teachers(self) -> list[keras.Model]:
+        return []
+
     def _run_teacher(self, inputs: Any, variables: list, values: list | None) -> Any:
         return {_INPUTS: inputs}  # It runs in `call`, where it gets gradients.
 

@@ -6,18 +6,18 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.data import INDEX, STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair, is_pair
-from keras_fdkd.distillers.align_loss import check_labels, is_on_probabilities
-from keras_fdkd.distillers.checks import check_disjoint, check_input_names, per_sample
+from keras_fdkd.data import INDEX, STUDENT, TEACHER, TEACHER_OUTPUTS, is_pair
+from keras_fdkd.distillers.align_loss import is_on_probabilities
+from keras_fdkd.distillers.checks import per_sample
 from keras_fdkd.distillers.loss_terms import LossTerms
-from keras_fdkd.distillers.teacher_pass import teacher_pass
-from keras_fdkd.features import FEATURES, PREDICTIONS, FeatureTap
+from keras_fdkd.distillers.paired_model import PairedModel
+from keras_fdkd.features import FEATURES, PREDICTIONS
 
 _LOSSES = "losses"
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
-class CrossModalDistiller(keras.Model):
+class CrossModalDistiller(PairedModel):
     """Train a student with a frozen teacher that sees another modality, by any losses.
 
     `loss = task_loss + sum(weight * distillation_loss)`, with one teacher pass and one student
@@ -80,7 +80,6 @@ class CrossModalDistiller(keras.Model):
     """
 
     _losses_argument = "losses"  # what a subclass calls it, for messages
-    _align_loss: Any = None  # the cross-entropy of logits that a subclass adds, once compiled
 
     def __init__(
         self,
@@ -98,12 +97,8 @@ class CrossModalDistiller(keras.Model):
         own_terms = type(self).terms is not CrossModalDistiller.terms
         if not (terms.losses or own_terms):
             raise ValueError("Without `losses` there is nothing to distil. Received: losses=None.")
-        reads, taps = {}, {}
-        for role, model, where in (
-            (TEACHER, teacher, teacher_features),
-            (STUDENT, student, student_features),
-        ):
-            reads[role] = terms.reads(role)
+        reads = {role: terms.reads(role) for role in (TEACHER, STUDENT)}
+        for role, where in ((TEACHER, teacher_features), (STUDENT, student_features)):
             if own_terms or FEATURES in reads[role]:
                 reads[role][FEATURES] = where
             elif where is not None:
@@ -111,22 +106,9 @@ class CrossModalDistiller(keras.Model):
                     f"None of the losses reads `{role}_features`. Give the path to a loss, or "
                     f"leave it out. Received: {role}_features={where!r}."
                 )
-            inner = {name: path for name, path in reads[role].items() if name != PREDICTIONS}
-            taps[role] = FeatureTap(model, inner, role)
-        teacher_tap, student_tap = taps[TEACHER], taps[STUDENT]
-        # Loss scaling follows the dtype policy: it is the student that trains.
-        kwargs.setdefault("dtype", student.dtype_policy)
-        super().__init__(**kwargs)
-        self.autocast = False  # Each model casts its own inputs.
-        check_disjoint(teacher, student)
-        check_input_names(student)
-        self.teacher = teacher
-        self.student = student
-        self._teacher_tap = teacher_tap
-        self._student_tap = student_tap
+        super().__init__(teacher, student, reads, terms.needs_index, **kwargs)
         self._loss_terms = terms
-        self._teacher_reads = set(reads[TEACHER])
-        for name, adapter in terms.build(teacher_tap.spec, student_tap.spec).items():
+        for name, adapter in terms.build(self._teacher_tap.spec, self._student_tap.spec).items():
             # Attributes, not a dict: PyTorch clears the gradients of the modules it finds in these,
             # and two adapters may name their weights alike.
             setattr(self, f"{name}_adapter", adapter)
@@ -138,9 +120,6 @@ class CrossModalDistiller(keras.Model):
             )
         self._logs = tuple(logs)
         self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
-        self._freeze_teacher()
-        if isinstance(student_tap.spec[PREDICTIONS], (list, tuple)):
-            self.output_names = student.output_names  # Losses and metrics by name, as in Keras.
         self.built = True
 
     @property
@@ -149,9 +128,6 @@ class CrossModalDistiller(keras.Model):
         names = self._loss_terms.losses
         found = {name: getattr(self, f"{name}_adapter", None) for name in names}
         return {name: adapter for name, adapter in found.items() if adapter is not None}
-
-    def _freeze_teacher(self) -> None:
-        self.teacher.trainable = False
 
     def compare(
         self, teacher: dict[str, Any], student: dict[str, Any], training: bool
@@ -167,15 +143,6 @@ class CrossModalDistiller(keras.Model):
     ) -> tuple[dict[str, tuple[float, Any]], dict[str, Any]]:
         """Return `{name: (weight, scalar)}` to add to the loss, and `{name: scalar}` to log."""
         return {}, {}
-
-    @property
-    def trainable(self) -> bool:
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        keras.Model.trainable.fset(self, value)
-        self._freeze_teacher()  # Keras recurses into sublayers.
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         student_inputs = inputs[STUDENT] if is_pair(inputs) else inputs
@@ -210,80 +177,6 @@ class CrossModalDistiller(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None:  # Inside a `MutualDistiller` there is none.
             self.optimizer.build(self.trainable_variables)
-
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        self._freeze_teacher()
-        return super().train_on_batch(*args, **kwargs)
-
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Train the student, see `keras.Model.fit`.
-
-        Args:
-            x: `{"teacher": inputs, "student": inputs}`, each side any nested structure of arrays;
-                the teacher's outputs may stand in for its inputs, as
-                `"teacher_outputs": {"features": array}`, with what the losses read of it;
-                `"index"`, the number of each sample, for losses that ask for it;
-                or a `tf.data.Dataset`, `keras.utils.PyDataset` or torch `DataLoader` of
-                `(x, y)` or `(x, y, sample_weight)`. Validation data may hold the student's
-                inputs alone.
-            y: Labels of the student's task.
-            *args: See `keras.Model.fit`.
-            **kwargs: See `keras.Model.fit`.
-
-        Returns:
-            A `keras.callbacks.History`.
-        """
-        self._freeze_teacher()
-        # Anything but arrays is a data set, which yields the pair: `train_step` checks it.
-        if y is not None:
-            self._check_pair(x)
-            self._check_labels(y)
-        return super().fit(x, y, *args, **kwargs)
-
-    def predict_teacher(self, inputs: Any, batch_size: int | None = None) -> dict[str, Any]:
-        """Run the teacher once over its inputs.
-
-        Args:
-            inputs: Of the teacher, arrays.
-            batch_size: See `keras.Model.predict`.
-
-        Returns:
-            Dict of NumPy arrays, what training reads of the teacher. As `"teacher_outputs"` it
-            stands in for `"teacher"` in the data, and training then runs no teacher. What the
-            teacher's inputs would be augmented by is left out.
-        """
-        outputs = self._teacher_tap.predict(inputs, batch_size)
-        return {name: outputs[name] for name in self._teacher_reads}
-
-    def train_step(self, *args: Any) -> Any:
-        *state, data = args
-        return super().train_step(*state, self._with_teacher_outputs(data, *state, train=True))
-
-    def test_step(self, *args: Any) -> Any:
-        *state, data = args
-        return super().test_step(*state, self._with_teacher_outputs(data, *state, train=False))
-
-    def _with_teacher_outputs(self, data: Any, state: Any = None, *, train: bool) -> Any:
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if train:
-            self._check_pair(x)
-        if is_pair(x) and TEACHER in x:
-            values = None if state is None else state[1]
-            outputs = self._run_teacher(x[TEACHER], self.non_trainable_variables, values)
-            x = {**{key: x[key] for key in x if key != TEACHER}, TEACHER_OUTPUTS: outputs}
-        return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-
-    def _run_teacher(self, inputs: Any, variables: list, values: list | None) -> Any:
-        """Return what `call` reads of the teacher. `variables` are those of the trained model."""
-        return teacher_pass(self._teacher_tap, inputs, variables, values)
-
-    def _check_pair(self, x: Any) -> None:
-        check_pair(x, self._teacher_reads, self._loss_terms.needs_index)
-
-    def _check_labels(self, y: Any) -> None:
-        if self._align_loss is not None and hasattr(y, "shape"):
-            classes = self._student_tap.spec[PREDICTIONS].shape[-1]
-            check_labels(ops.convert_to_numpy(y), self._align_loss, classes)
 
     def compute_loss(
         self,

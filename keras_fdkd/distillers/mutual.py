@@ -9,12 +9,13 @@ from keras import ops
 from keras_fdkd.data import STUDENT, TEACHER_OUTPUTS, is_pair
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 from keras_fdkd.distillers.mutual_checks import check_directions
+from keras_fdkd.distillers.resumable import Resumable
 
 _LOSSES = "layer_losses"
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
-class MutualDistiller(keras.Model):
+class MutualDistiller(Resumable):
     """Train both directions between two modalities at once, as the authors of FD-CMKD do.
 
     Two finished distillers, each with a teacher and a student, share the batches and the
@@ -160,6 +161,15 @@ class MutualDistiller(keras.Model):
     def _freeze_teachers(self) -> None:
         for inner in self.distillers.values():
             inner._freeze_teacher()
+
+    def _frozen_teachers(self) -> list[keras.Model]:
+        return [
+            teacher for inner in self.distillers.values() for teacher in inner._frozen_teachers()
+        ]
+
+    def _check_teacher(self, filepath: Any) -> None:
+        for inner in self.distillers.values():
+            inner._check_teacher(filepath)
 
     def train_step(self, *args: Any) -> Any:
         *state, data = args

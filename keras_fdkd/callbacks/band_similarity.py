@@ -1,4 +1,4 @@
-"""Callbacks for `FrequencyDistiller.fit`."""
+"""BandSimilarity: how alike the bands of both features are, after each epoch."""
 
 from typing import Any
 

@@ -1,0 +1,90 @@
+"""CrashSafeBackup: go on after a kill, at whatever moment it came."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_fdkd.files import written_whole
+
+_FILE = re.compile(r"epoch-(\d+)\.weights\.h5")
+
+
+class CrashSafeBackup(keras.callbacks.Callback):
+    """Back up the training state after each epoch; `fit` goes on from the last whole backup.
+
+    `keras.callbacks.BackupAndRestore` does the same with two files, the weights and the number of
+    the epoch: a process that is killed while it writes one or between them leaves a torn file or a
+    pair that disagrees. Here one file holds the state, its name the number of finished epochs, and
+    it appears in one step. A distiller's backup holds no weights of its frozen teacher.
+
+    To reach the same weights as without the interruption, the order of the data must depend on the
+    number of the epoch alone, not on what was drawn before: `backup.epoch` is the first to come.
+
+    Args:
+        folder: Local folder for the backups of this run, made if missing.
+        keep: Boolean. Whether the last backup stays when training has ended. Then a further `fit`
+            with the same number of epochs has nothing left to do. Defaults to `False`.
+
+    Raises:
+        ValueError: If `folder` is empty or a file. In training, if the distiller has another teacher
+            than the one the backup was written beside.
+
+    Example:
+    >>> import tempfile
+    >>> import numpy as np
+    >>> folder, epochs = tempfile.mkdtemp(), []
+    >>> for _ in range(2):  # The second time, two epochs are there already.
+    ...     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    ...     model.compile("adam", "mse")
+    ...     backup = CrashSafeBackup(folder, keep=True)
+    ...     count = backup.epoch + 2
+    ...     history = model.fit(np.ones((4, 2)), np.ones(4), epochs=count, callbacks=[backup],
+    ...                         verbose=0)
+    ...     epochs += history.epoch
+    >>> epochs
+    [0, 1, 2, 3]
+    """
+
+    def __init__(self, folder: "str | Path", keep: bool = False) -> None:
+        super().__init__()
+        if not isinstance(folder, (str, Path)) or not str(folder) or Path(folder).is_file():
+            raise ValueError(
+                f"`folder` must be the path of a local folder. Received: folder={folder!r}."
+            )
+        self.folder = Path(folder)
+        self.keep = keep
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def epoch(self) -> int:
+        """Number of finished epochs that the last backup holds; 0 without a backup."""
+        return max(self._files(), default=0)
+
+    def _files(self) -> dict[int, Path]:
+        found = {path: _FILE.fullmatch(path.name) for path in self.folder.iterdir()}
+        return {int(match[1]): path for path, match in found.items() if match}
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if not self.epoch:
+            return
+        optimizer = self.model.optimizer
+        if not optimizer.built:
+            optimizer.build(self.model.trainable_variables)
+        self.model.load_weights(self._files()[self.epoch])
+        self.model._initial_epoch = self.epoch  # Where Keras's own callback says it.
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        older = self._files()
+        with written_whole(self.folder / f"epoch-{epoch + 1:06}.weights.h5") as part:
+            self.model.save_weights(part)
+        for number, path in older.items():
+            if number <= epoch:
+                path.unlink()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.model._initial_epoch = None  # Keras would begin the next `fit` there too.
+        if not self.keep:
+            for path in self._files().values():
+                path.unlink()

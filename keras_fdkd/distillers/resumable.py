@@ -1,0 +1,135 @@
+"""Resumable: files of a distiller that outlive a kill, and weights without the teacher."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_fdkd.files import is_local, written_whole
+
+_SEEDS = "seed_states"
+
+
+class Resumable(keras.Model):
+    """What the distillers write: whole files, and training state without frozen teachers.
+
+    `save` writes everything, the teacher included: the file is self-contained. `save_weights`,
+    which `keras.callbacks.ModelCheckpoint(save_weights_only=True)` and
+    `keras_fdkd.callbacks.CrashSafeBackup` call, writes what training changes: the student, the
+    layers of the losses, the optimizer, the states of random draws, and a fingerprint of the
+    teacher instead of its weights.
+    """
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Configure training, see `keras.Model.compile`."""
+        super().compile(*args, **kwargs)
+        self._jit_as_given = kwargs.get("jit_compile", "auto")
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Return what `compile` got, in words that every backend understands.
+
+        Keras 3.15 would name the optimizer of its PyTorch backend, which the others cannot load,
+        and what "auto" came to for `jit_compile`, which PyTorch would take as a wish.
+        """
+        config = _public(super().get_compile_config())
+        return {**config, "jit_compile": self._jit_as_given} if config else config
+
+    def _frozen_teachers(self) -> list[keras.Model]:
+        """Return the models that no file of weights needs, as training does not change them."""
+        raise NotImplementedError
+
+    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
+        """Save the distiller with its teacher, see `keras.Model.save`.
+
+        A local `.keras` file is replaced in one step: a process that is killed while it writes
+        leaves the file as it was.
+        """
+        self._build_optimizer()
+        if not (overwrite and is_local(filepath) and str(filepath).endswith(".keras")):
+            return super().save(filepath, overwrite=overwrite, **kwargs)
+        with written_whole(filepath) as part:
+            super().save(part, **kwargs)
+        return None
+
+    def save_weights(
+        self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None
+    ) -> None:
+        """Save student, layers of the losses and optimizer, see `keras.Model.save_weights`.
+
+        The weights of a frozen teacher are left out. A single local file is replaced in one step.
+        """
+        self._build_optimizer()
+        if overwrite and max_shard_size is None and is_local(filepath):
+            with written_whole(filepath) as part:
+                self._save_weights(part, True, None)
+        else:
+            self._save_weights(filepath, overwrite, max_shard_size)
+
+    def _save_weights(self, filepath: Any, overwrite: bool, max_shard_size: float | None) -> None:
+        keras.saving.save_weights(
+            self, filepath, overwrite, max_shard_size, objects_to_skip=self._frozen_teachers()
+        )
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Load what `save_weights` wrote, see `keras.Model.load_weights`.
+
+        The distiller must have been built with the same teacher, and compiled if training is to go
+        on with the state of the optimizer. A `.keras` file of `save` brings its teacher along.
+
+        Args:
+            filepath: A `.weights.h5` file, the `.weights.json` of several, or a `.keras` file.
+            skip_mismatch: Boolean. Accept other shapes, and another teacher. Defaults to `False`.
+            **kwargs: See `keras.Model.load_weights`.
+
+        Raises:
+            ValueError: If the file was written beside another teacher.
+        """
+        self._build_optimizer()
+        whole = str(filepath).endswith(".keras")
+        if not whole:
+            kwargs.setdefault("objects_to_skip", self._frozen_teachers())
+        super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+        if not (whole or skip_mismatch):
+            self._check_teacher(filepath)
+
+    def _build_optimizer(self) -> None:
+        """Let a compiled distiller have the optimizer's variables before the first step."""
+        if self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        if seeds := self._seeds():
+            store[_SEEDS] = np.stack([ops.convert_to_numpy(seed) for seed in seeds])
+
+    def load_own_variables(self, store: Any) -> None:
+        names = list(store.keys())
+        super().load_own_variables({name: store[name] for name in names if name != _SEEDS})
+        if _SEEDS in names:
+            for seed, value in zip(self._seeds(), np.asarray(store[_SEEDS]), strict=True):
+                seed.assign(value)
+
+    def _seeds(self) -> list[Any]:
+        """Return the states of all random draws in training, which Keras leaves out of files."""
+        frozen = {id(seed) for teacher in self._frozen_teachers() for seed in _seeds(teacher)}
+        return [seed for seed in _seeds(self) if id(seed) not in frozen]
+
+    def _check_teacher(self, filepath: Any) -> None:
+        """Raise unless the teacher is the one that the loaded file names."""
+        raise NotImplementedError
+
+
+def _seeds(model: keras.Model) -> list[Any]:
+    return [variable for variable in model.variables if variable.name == "seed_generator_state"]
+
+
+def _public(config: Any) -> Any:
+    """Return a serialized configuration with the optimizers of a backend by their public names."""
+    if isinstance(config, dict):
+        config = {name: _public(value) for name, value in config.items()}
+        inner = str(config.get("module")).startswith("keras.src.backend.")
+        if inner and hasattr(keras.optimizers, str(config.get("class_name"))):
+            config["module"] = "keras.optimizers"
+            config["registered_name"] = None
+    return config
