@@ -28,8 +28,8 @@ class CrashSafeBackup(keras.callbacks.Callback):
             with the same number of epochs has nothing left to do. Defaults to `False`.
 
     Raises:
-        ValueError: If `folder` is empty or a file. In training, if the distiller has another teacher
-            than the one the backup was written beside.
+        ValueError: If `folder` is empty or a file. In training, if the distiller has another
+            teacher than the one the backup was written beside.
 
     Example:
     >>> import tempfile

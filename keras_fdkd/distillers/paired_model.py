@@ -34,8 +34,8 @@ class PairedModel(Resumable):
         **kwargs: See `keras.Model`.
 
     Raises:
-        ValueError: If a model is not a built `keras.Model`, a feature cannot be found, or the models
-            share layers.
+        ValueError: If a model is not a built `keras.Model`, a feature cannot be found, or the
+            models share layers.
     """
 
     _align_loss: Any = None  # the cross-entropy of logits that a subclass adds, once compiled

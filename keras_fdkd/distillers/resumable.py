@@ -128,8 +128,9 @@ def _public(config: Any) -> Any:
     """Return a serialized configuration with the optimizers of a backend by their public names."""
     if isinstance(config, dict):
         config = {name: _public(value) for name, value in config.items()}
-        inner = str(config.get("module")).startswith("keras.src.backend.")
-        if inner and hasattr(keras.optimizers, str(config.get("class_name"))):
+        if ".backend." in str(config.get("module")) and hasattr(
+            keras.optimizers, str(config.get("class_name"))
+        ):
             config["module"] = "keras.optimizers"
             config["registered_name"] = None
     return config

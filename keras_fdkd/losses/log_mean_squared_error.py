@@ -41,6 +41,11 @@ class LogMeanSquaredError(keras.losses.Loss):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self._given_dtype = dtype
+
+    def get_config(self) -> dict[str, Any]:
+        # Keras's own losses forget it.
+        return {**super().get_config(), "dtype": self._given_dtype}
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return ops.mean(ops.square(_compress(y_true) - _compress(y_pred)), axis=-1)
