@@ -49,9 +49,9 @@ def train(folder: Path, steps: int) -> None:
     ]
     options: dict[str, Any] = {**PUBLISHED, "standardize": "variance"}  # every term, all of a size
     distiller = FrequencyDistiller(*models, **options)
-    start = folder / "start.weights.h5"
+    start = folder / "start.keras"  # with the teacher
     if not start.exists():
-        distiller.save_weights(start)
+        distiller.save(start)
     distiller.load_weights(start)
     # At a rate of 0.01 this would measure ReLUs that flip: moving the initial weights by 1e-7, on
     # one and the same backend, changes the final ones by up to 1.3e-2 (5 trials, TensorFlow).

@@ -290,6 +290,18 @@ def test_compile_as_given(tmp_path):
     )
 
 
+def test_without_compile(tmp_path):
+    distiller, other = frequency(), frequency()
+    other.teacher.set_weights(distiller.teacher.get_weights())
+    distiller.save(tmp_path / "d.keras")
+    distiller.save_weights(tmp_path / "d.weights.h5")
+    other.load_weights(tmp_path / "d.weights.h5")
+    loaded = keras.saving.load_model(tmp_path / "d.keras")
+    assert not loaded.compiled
+    for model in (other, loaded):
+        assert fingerprint(model.student) == fingerprint(distiller.student)
+
+
 def test_fingerprint():
     model = classifier(4)
     same = classifier(4)

@@ -95,8 +95,9 @@ class Resumable(keras.Model):
 
     def _build_optimizer(self) -> None:
         """Let a compiled distiller have the optimizer's variables before the first step."""
-        if self.optimizer is not None and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is not None and not optimizer.built:
+            optimizer.build(self.trainable_variables)
 
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
