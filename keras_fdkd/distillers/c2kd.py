@@ -15,7 +15,7 @@ from keras_fdkd.layers.logit_proxy import LogitProxy
 
 _INPUTS = "inputs"
 _HALF = "mixed_float16"
-_CROSS_ENTROPIES = (
+_CATEGORICAL = (
     keras.losses.SparseCategoricalCrossentropy,
     keras.losses.CategoricalCrossentropy,
 )
@@ -150,7 +150,7 @@ class C2KDDistiller(CrossModalDistiller):
         """
         super().compile(*args, **kwargs)
         self._align_loss = None
-        if type(self.loss) not in _CROSS_ENTROPIES or not self.loss.get_config()["from_logits"]:
+        if type(self.loss) not in _CATEGORICAL or not self.loss.get_config()["from_logits"]:
             raise ValueError(
                 "`C2KDDistiller` compares the logits of both models: let them end without softmax "
                 "and compile with `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, "

@@ -4,12 +4,12 @@ import math
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_fdkd.layers.layer_attention import LayerAttention, check_dim
 from keras_fdkd.layers.standardize import Standardize
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
+from keras_fdkd.losses.pairs import adaptive_average
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -132,16 +132,7 @@ def _energy(x: Any) -> Any:
 
 
 def _resize(x: Any, sizes: tuple[int, ...]) -> Any:
-    """Average-pool the axes after the batch axis to `sizes`, which may be larger or no divisors."""
-    # `ops.adaptive_average_pool` of Keras 3.15 fails on TensorFlow.
     for axis, size in enumerate(sizes, start=1):
-        given = x.shape[axis]
-        if given != size:
-            cells = np.arange(size)
-            start, stop = cells * given // size, -(-(cells + 1) * given // size)
-            index = start[:, None] + np.arange((stop - start).max())
-            weight = (index < stop[:, None]) / (stop - start)[:, None]
-            x = ops.take(ops.moveaxis(x, axis, -1), np.minimum(index, given - 1), axis=-1)
-            x = ops.sum(x * ops.convert_to_tensor(weight, dtype=x.dtype), axis=-1)
-            x = ops.moveaxis(x, -1, axis)
+        if x.shape[axis] != size:
+            x = adaptive_average(x, axis, size)
     return x

@@ -3,11 +3,11 @@
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_number, check_same_shape
 from keras_fdkd.losses.pairs import (
+    adaptive_average,
     check_map_sizes,
     check_outputs,
     full_precision,
@@ -89,7 +89,7 @@ class AT(CrossModalLoss):
             sizes = teacher.shape[axis], student.shape[axis]
             if sizes[0] != sizes[1]:
                 teacher, student = (
-                    _average_pool(x, axis, min(sizes)) if x.shape[axis] > min(sizes) else x
+                    adaptive_average(x, axis, min(sizes)) if x.shape[axis] > min(sizes) else x
                     for x in (teacher, student)
                 )
         difference = self._attention(teacher, positions) - self._attention(student, positions)
@@ -105,17 +105,3 @@ class AT(CrossModalLoss):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "p": self.p}
-
-
-def _average_pool(x: Any, axis: int, size: int) -> Any:
-    """Average `axis` down to `size` bins, which overlap if `size` is no divisor.
-
-    `ops.adaptive_average_pool` of Keras 3.15 gives NaN on JAX for some sizes (10 to 7).
-    """
-    given = x.shape[axis]
-    bins = np.zeros((given, size), "float32")
-    for i in range(size):
-        start, stop = i * given // size, -(-(i + 1) * given // size)
-        bins[start:stop, i] = 1.0 / (stop - start)
-    pooled = ops.matmul(ops.moveaxis(x, axis, -1), ops.convert_to_tensor(bins, dtype=x.dtype))
-    return ops.moveaxis(pooled, -1, axis)

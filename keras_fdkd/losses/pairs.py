@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
@@ -85,3 +86,18 @@ def centered(x: Any, axis: Any) -> tuple[Any, Any]:
     # The inner `where` keeps the infinite slope of sqrt at 0 out of the gradient.
     norm = ops.where(varies, ops.sqrt(ops.where(varies, energy, 1.0)), 0.0)
     return ops.where(varies, offset, 0.0), norm
+
+
+def adaptive_average(x: Any, axis: int, size: int) -> Any:
+    """Average `axis` to `size` bins, which may overlap and, if they are more, repeat values.
+
+    `ops.adaptive_average_pool` of Keras 3.15 gives NaN on JAX for some sizes (10 to 7) and fails on
+    TensorFlow.
+    """
+    given = x.shape[axis]
+    bins = np.zeros((given, size), "float32")
+    for i in range(size):
+        start, stop = i * given // size, -(-(i + 1) * given // size)
+        bins[start:stop, i] = 1.0 / (stop - start)
+    pooled = ops.matmul(ops.moveaxis(x, axis, -1), ops.convert_to_tensor(bins, dtype=x.dtype))
+    return ops.moveaxis(pooled, -1, axis)
