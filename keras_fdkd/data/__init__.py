@@ -1,0 +1,12 @@
+"""The data of a distiller: paired batches, and the outputs of a teacher that ran once."""
+
+from keras_fdkd.data.pairs import (
+    INDEX,
+    STUDENT,
+    TEACHER,
+    TEACHER_OUTPUTS,
+    check_pair,
+    is_pair,
+)
+
+__all__ = ["INDEX", "STUDENT", "TEACHER", "TEACHER_OUTPUTS", "check_pair", "is_pair"]
