@@ -82,6 +82,10 @@ class FeatureTap:
         """Return the same as NumPy arrays, computed batch by batch."""
         return self._select(self._model.predict(inputs, batch_size=batch_size, verbose=0))
 
+    def predict_on_batch(self, inputs: Any) -> dict[str, Any]:
+        """Return the same as NumPy arrays, of one batch."""
+        return self._select(self._model.predict_on_batch(inputs))
+
     def _select(self, outputs: Any) -> dict[str, Any]:
         if not self._rebuilt:  # The model hands out its features itself.
             outputs = {PREDICTIONS: outputs}

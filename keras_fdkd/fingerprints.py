@@ -1,6 +1,7 @@
-"""Fingerprints of models: which teacher was it?"""
+"""Fingerprints of models and of samples: which teacher was it, which sample is it?"""
 
 import hashlib
+from typing import Any
 
 import keras
 import numpy as np
@@ -33,3 +34,31 @@ def fingerprint(model: keras.Model) -> str:
         digest.update(f"{weight.dtype}{tuple(weight.shape)}".encode())
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()
+
+
+def row_keys(arrays: Any) -> np.ndarray:
+    """Return a 64-bit key for the content of each row, shape `(rows,)`.
+
+    Args:
+        arrays: Nested NumPy arrays with the same number of rows.
+
+    Example:
+    >>> keys = row_keys({"a": np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]])})
+    >>> bool(keys[0] == keys[2]), bool(keys[0] == keys[1])
+    (True, False)
+    """
+    total: Any = np.uint64(0)
+    for number, values in enumerate(keras.tree.flatten(arrays)):
+        raw = np.ascontiguousarray(values).reshape(len(values), -1).view("uint8")
+        raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8)))
+        words = _mixed(np.ascontiguousarray(raw).view("uint64"))
+        weights = np.random.default_rng(number).integers(2**64, size=words.shape[1], dtype="uint64")
+        total = _mixed(total + (words * (weights | np.uint64(1))).sum(axis=1, dtype="uint64"))
+    return total
+
+
+def _mixed(words: np.ndarray) -> np.ndarray:
+    """Spread each bit over the word (the finalizer of MurmurHash3)."""
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        words = (words ^ (words >> np.uint64(33))) * np.uint64(factor)
+    return words ^ (words >> np.uint64(33))

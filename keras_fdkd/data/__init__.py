@@ -8,5 +8,14 @@ from keras_fdkd.data.pairs import (
     check_pair,
     is_pair,
 )
+from keras_fdkd.data.teacher_cache import cache_teacher
 
-__all__ = ["INDEX", "STUDENT", "TEACHER", "TEACHER_OUTPUTS", "check_pair", "is_pair"]
+__all__ = [
+    "INDEX",
+    "STUDENT",
+    "TEACHER",
+    "TEACHER_OUTPUTS",
+    "cache_teacher",
+    "check_pair",
+    "is_pair",
+]

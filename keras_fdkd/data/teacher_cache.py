@@ -1,0 +1,149 @@
+"""cache_teacher: run the teacher once, and train on what it said."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_fdkd.data.data_sets import data_set_batches, with_outputs
+from keras_fdkd.data.output_store import OutputStore
+from keras_fdkd.data.pairs import TEACHER, TEACHER_OUTPUTS, is_pair
+from keras_fdkd.fingerprints import fingerprint, row_keys
+
+
+def cache_teacher(
+    distiller: Any,
+    data: Any,
+    path: "str | Path | None" = None,
+    dtype: str | None = None,
+    batch_size: int = 256,
+    verbose: int = 1,
+) -> Any:
+    """Run the frozen teacher once and return the data with its outputs in place of its inputs.
+
+    `fit` then runs no teacher. **What augments the teacher's inputs is frozen**: each sample gets
+    the outputs of the one version that was seen here.
+
+    The outputs of a sample are found again by its `"index"`, or without one by the content of the
+    student's inputs: data sets may be shuffled. If the student's inputs are augmented at random,
+    or two samples have the same one, add `"index"`, the number of each sample.
+
+    With a `path`, outputs go to files, which are read as memory maps and may be larger than memory.
+    They are kept apart by the fingerprint of the teacher's weights, by what is read of it, by
+    `dtype`, and for arrays by the teacher's inputs; so another teacher never gets the outputs of
+    this one. For a data set whose *teacher's inputs* change, choose another `path`: only the
+    student's are looked at again. A process that is killed goes on where it was; several processes
+    may share a path.
+
+    Args:
+        distiller: `CrossModalDistiller` (or `FrequencyDistiller`), which says what is read of its
+            teacher.
+        data: `{"teacher": ..., "student": ...}` of arrays, or a `keras.utils.PyDataset`,
+            `tf.data.Dataset` or torch `DataLoader` of batches `(x, y)` or `(x, y, sample_weight)`
+            with such a dict as `x`. A data set runs once from beginning to end.
+        path: Local folder. Defaults to `None`: keep the outputs in memory.
+        dtype: `"float16"` or `"float32"`, how outputs are stored; half precision takes half of the
+            room and is not exact. Defaults to `None`: as the teacher computes them.
+        batch_size: Of the teacher over arrays. Defaults to `256`.
+        verbose: 0 for no progress bar. Defaults to `1`.
+
+    Returns:
+        Data of the same kind: arrays for arrays (memory maps with a `path`), a `PyDataset` for a
+        `PyDataset`, and so on.
+
+    Raises:
+        ValueError: If an argument is not as said, or two samples cannot be told apart. In training,
+            if a sample comes that was not seen here.
+
+    Example:
+    >>> from keras_fdkd import FrequencyDistiller
+    >>> def model(size):
+    ...     return keras.Sequential([keras.Input((size,)), keras.layers.Dense(16, "relu"),
+    ...                              keras.layers.Dense(3)])
+    >>> distiller = FrequencyDistiller(model(6), model(4))
+    >>> x = {"teacher": np.ones((8, 6), "float32"), "student": np.ones((8, 4), "float32")}
+    >>> cached = cache_teacher(distiller, x, verbose=0)
+    >>> sorted(cached), cached["teacher_outputs"]["features"].shape
+    (['student', 'teacher_outputs'], (8, 16))
+    """
+    if not getattr(distiller, "_frozen_teachers", list)() or not hasattr(distiller, "teacher"):
+        raise ValueError(
+            "`distiller` must be a `CrossModalDistiller` whose teacher is frozen. "
+            f"Received: distiller={distiller!r}."
+        )
+    if dtype not in (None, "float16", "float32"):
+        raise ValueError(
+            f"`dtype` must be 'float16', 'float32' or None. Received: dtype={dtype!r}."
+        )
+    total: int | None
+    if is_pair(data) and TEACHER in data:
+        batches, total, identity = _array_batches(data[TEACHER], batch_size)
+    else:
+        (batches, total), identity = data_set_batches(data), ""
+    folder = None
+    if path is not None:
+        folder = Path(path) / _identity(distiller, dtype, identity)
+    store = OutputStore(folder)
+    with store.writing():
+        if store.is_complete:
+            store.open()
+        else:
+            _fill(store, distiller, dtype, batches, total, verbose)
+    if is_pair(data):
+        return {**{k: v for k, v in data.items() if k != TEACHER}, TEACHER_OUTPUTS: store.arrays}
+    return with_outputs(data, store)
+
+
+def _identity(distiller: Any, dtype: str | None, data: str) -> str:
+    """Return a name for what is stored: teacher, tap, dtype and data."""
+    what = [sorted(distiller._teacher_reads), distiller._teacher_tap.paths, dtype, data]
+    digest = hashlib.blake2b(json.dumps(what).encode(), digest_size=8).hexdigest()
+    return f"{fingerprint(distiller.teacher)}-{digest}"
+
+
+def _fill(
+    store: OutputStore,
+    distiller: Any,
+    dtype: str | None,
+    batches: Iterator[tuple[np.ndarray, Any]],
+    total: int | None,
+    verbose: int,
+) -> None:
+    seen = store.resume()
+    bar = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
+    number = 0
+    for number, (keys, inputs) in enumerate(batches, 1):
+        if not np.isin(keys, seen).all():
+            outputs = distiller._teacher_tap.predict_on_batch(inputs)
+            rows = {name: outputs[name] for name in distiller._teacher_reads}
+            if dtype is not None:
+                rows = {name: values.astype(dtype) for name, values in rows.items()}
+            store.append(keys, rows)
+        bar.update(number, finalize=False)
+    bar.update(number, finalize=True)
+    store.complete()
+    if store.contradictory():
+        raise ValueError(
+            "Two samples have the same student's inputs and different outputs of the teacher, so "
+            'the content does not tell them apart: add `"index"`, the number of each sample.'
+        )
+
+
+def _array_batches(inputs: Any, size: int) -> tuple[Iterator[tuple[np.ndarray, Any]], int, str]:
+    arrays = keras.tree.map_structure(np.asarray, inputs)
+    count = len(keras.tree.flatten(arrays)[0])
+    starts = range(0, count, size)
+
+    def cut(start: int) -> Any:
+        return keras.tree.map_structure(lambda values: values[start : start + size], arrays)
+
+    digest = hashlib.blake2b(digest_size=8)
+    for start in starts:
+        digest.update(row_keys(cut(start)).tobytes())
+    keys = np.arange(count)
+    batches = ((keys[start : start + size], cut(start)) for start in starts)
+    return batches, len(starts), digest.hexdigest()
