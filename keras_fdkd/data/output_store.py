@@ -40,12 +40,9 @@ class OutputStore:
         self._spec: dict[str, tuple[tuple[int, ...], str]] = {}
         self.arrays: dict[str, np.ndarray] = {}
         self.keys = np.empty(0, "uint64")
-        if folder is None:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / _SPEC).exists():
-            spec = json.loads((folder / _SPEC).read_text())
-            self._spec = {name: (tuple(shape), dtype) for name, (shape, dtype) in spec.items()}
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._read_spec()
 
     @property
     def is_complete(self) -> bool:
@@ -63,6 +60,7 @@ class OutputStore:
                 import fcntl
 
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            self._read_spec()  # Another process may have written it while this one waited.
             try:
                 yield
             finally:
@@ -150,6 +148,11 @@ class OutputStore:
         else:
             self.__init__(state["folder"])  # type: ignore[misc]
             self.open()
+
+    def _read_spec(self) -> None:
+        if self.folder is not None and (self.folder / _SPEC).exists():
+            spec = json.loads((self.folder / _SPEC).read_text())
+            self._spec = {name: (tuple(shape), dtype) for name, (shape, dtype) in spec.items()}
 
     def _all(self) -> dict[str, tuple[tuple[int, ...], str]]:
         return {**self._spec, _KEYS: ((), "uint64")}
