@@ -170,7 +170,7 @@ def test_data_files_name_no_object_elsewhere(tmp_path):
             load_watch(tmp_path)
 
 
-@pytest.mark.parametrize("protocol", (2, 3, 4))
+@pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_arrays_are_read(tmp_path, protocol):
     """Series, labels and subjects, by the protocols that `numpy.save` has used."""
     series = np.empty(2, object)
