@@ -93,10 +93,16 @@ class CrossModalDistiller(PairedModel):
         logs: tuple[str, ...] = (),
         **kwargs: Any,
     ) -> None:
+        if not isinstance(logs, (list, tuple)) or not all(
+            isinstance(name, str) and name for name in logs
+        ):
+            raise ValueError(f"`logs` must be a tuple of names. Received: logs={logs!r}.")
         terms = LossTerms(losses, loss_weights, self._losses_argument)
         own_terms = type(self).terms is not CrossModalDistiller.terms
         if not (terms.losses or own_terms):
-            raise ValueError("Without `losses` there is nothing to distil. Received: losses=None.")
+            raise ValueError(
+                f"Without `losses` there is nothing to distil. Received: losses={losses!r}."
+            )
         reads = {role: terms.reads(role) for role in (TEACHER, STUDENT)}
         for role, where in ((TEACHER, teacher_features), (STUDENT, student_features)):
             if own_terms or FEATURES in reads[role]:

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_fdkd.arguments import check_axis, check_boolean, is_number
+
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class FrequencySplit(keras.layers.Layer):
@@ -51,17 +53,15 @@ class FrequencySplit(keras.layers.Layer):
         self, cutoff: float = 0.5, axis: int = -1, include_dc: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(cutoff, (int, float)) or not 0 < cutoff < 1:
+        if not is_number(cutoff) or not 0 < cutoff < 1:
             raise ValueError(
                 f"`cutoff` must be a number above 0 and below 1. Received: cutoff={cutoff!r}."
             )
-        if not isinstance(axis, int) or axis == 0:
-            raise ValueError(
-                f"`axis` must be an integer that is not the batch axis 0. Received: axis={axis!r}."
-            )
+        check_axis(axis)
+        check_boolean("include_dc", include_dc)
         self.cutoff = cutoff
         self.axis = axis
-        self.include_dc = bool(include_dc)
+        self.include_dc = include_dc
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         rank = len(input_shape)

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.arguments import check_boolean, check_choice, check_number, is_integer
+
 SCALES = ("variance", "norm")
 
 
@@ -38,7 +40,7 @@ class Standardize(keras.layers.Layer):
         Tensor of the shape of `inputs` and the dtype of the layer.
 
     Raises:
-        ValueError: If `scale` is unknown.
+        ValueError: If an argument is out of its range.
 
     Example:
     >>> import numpy as np
@@ -59,8 +61,11 @@ class Standardize(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if scale not in SCALES:
-            raise ValueError(f"`scale` must be one of {SCALES}. Received: scale={scale!r}.")
+        check_choice("scale", scale, SCALES)
+        if not is_integer(axis):
+            raise ValueError(f"`axis` must be an integer. Received: axis={axis!r}.")
+        check_boolean("center", center)
+        check_number("epsilon", epsilon)
         self.scale = scale
         self.axis = axis
         self.center = center

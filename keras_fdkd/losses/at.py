@@ -6,7 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_number, check_same_shape
+from keras_fdkd.arguments import check_number
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
 from keras_fdkd.losses.pairs import (
     check_map_sizes,
     check_outputs,
