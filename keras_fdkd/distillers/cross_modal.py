@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.data import INDEX, STUDENT, TEACHER, TEACHER_OUTPUTS, is_pair
+from keras_fdkd.data import INDEX, STUDENT, TEACHER, TEACHER_OUTPUTS, check_samples, is_pair
 from keras_fdkd.distillers.align_loss import is_on_probabilities
 from keras_fdkd.distillers.checks import per_sample
 from keras_fdkd.distillers.loss_terms import LossTerms
@@ -155,6 +155,7 @@ class CrossModalDistiller(PairedModel):
         student = self._student_tap(student_inputs, training=training)
         if not (is_pair(inputs) and TEACHER_OUTPUTS in inputs):
             return student[PREDICTIONS]
+        check_samples(inputs)  # A row of one side would be compared with all of the other.
         teacher = inputs[TEACHER_OUTPUTS]
         compared = self.compare(teacher, student, training)
         if self._loss_terms.losses:
@@ -183,6 +184,16 @@ class CrossModalDistiller(PairedModel):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None:  # Inside a `MutualDistiller` there is none.
             self.optimizer.build(self.trainable_variables)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Measure the student, and the terms if `x` is a pair, see `keras.Model.evaluate`.
+
+        Raises:
+            ValueError: If the sides of a pair differ in their number of samples.
+        """
+        if is_pair(x):
+            check_samples(x)
+        return super().evaluate(x, y, *args, **kwargs)
 
     def compute_loss(
         self,

@@ -81,7 +81,8 @@ def centered(x: Any, axis: Any) -> tuple[Any, Any]:
     offset = x - ops.mean(x, axis=axis, keepdims=True)
     energy = ops.sum(ops.square(offset), axis=axis, keepdims=True)
     total = ops.sum(ops.square(x), axis=axis, keepdims=True)
-    varies = energy > _ROUNDING**2 * total
+    # Not "varies", which NaN would fail: what came in broken must not leave as a quiet 0.
+    constant = energy <= _ROUNDING**2 * total
     # The inner `where` keeps the infinite slope of sqrt at 0 out of the gradient.
-    norm = ops.where(varies, ops.sqrt(ops.where(varies, energy, 1.0)), 0.0)
-    return ops.where(varies, offset, 0.0), norm
+    norm = ops.where(constant, 0.0, ops.sqrt(ops.where(constant, 1.0, energy)))
+    return ops.where(constant, 0.0, offset), norm
