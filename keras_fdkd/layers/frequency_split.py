@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_fdkd.arguments import check_axis, check_boolean, is_number
+from keras_fdkd.layers.standardize import without_mean
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -28,7 +29,8 @@ class FrequencySplit(keras.layers.Layer):
 
     Call args:
         inputs: Float tensor of any rank, shape `(batch, ..., n, ...)` with static `n >= 4`.
-            Half precision is transformed in float32.
+            Half precision is transformed in float32. What is constant along `axis` but for
+            rounding has bands of zeros.
 
     Returns:
         Tuple `(low, high)`, each of the shape of `inputs` and the dtype of the layer.
@@ -94,8 +96,7 @@ class FrequencySplit(keras.layers.Layer):
         given = keras.backend.standardize_dtype(inputs.dtype)
         dtype = "float64" if given == "float64" else "float32"
         x = ops.moveaxis(ops.cast(inputs, dtype), self.axis, -1)
-        mean = ops.mean(x, axis=-1, keepdims=True)
-        centered = x - mean
+        centered, mean = without_mean(x, -1)
         mask = ops.convert_to_tensor(self._mask, dtype=dtype)
         real, imaginary = ops.rfft(centered)
         low = ops.irfft((real * mask, imaginary * mask), fft_length=x.shape[-1])

@@ -8,6 +8,22 @@ from keras import ops
 from keras_fdkd.arguments import check_boolean, check_choice, check_number, is_integer
 
 SCALES = ("variance", "norm")
+# What varies by less than this part of its size is rounding noise in float32.
+_ROUNDING = 1e-6
+
+
+def without_mean(x: Any, axis: Any) -> tuple[Any, Any]:
+    """Return `x` minus its mean along `axis`, and that mean (axes kept).
+
+    Where `x` is constant but for rounding, the first is 0 and has no gradient: noise has no
+    direction.
+    """
+    mean = ops.mean(x, axis=axis, keepdims=True)
+    offset = x - mean
+    energy, total = (ops.sum(ops.square(value), axis=axis, keepdims=True) for value in (offset, x))
+    # Not "varies", which NaN would fail: what came in broken must not leave as a quiet 0.
+    constant = energy <= _ROUNDING**2 * total
+    return ops.where(constant, ops.zeros_like(offset), offset), mean
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -28,7 +44,8 @@ class Standardize(keras.layers.Layer):
         center: Boolean. Whether to subtract the mean; frequency bands without DC have none.
             Defaults to `True`.
         epsilon: Float. A row of Euclidean norm at or below it becomes zeros and gets no gradient:
-            a dead feature has no direction. The authors' code divides by `epsilon` there, a
+            a dead feature has no direction. With `center` the same holds of a row that is constant
+            but for rounding. The authors' code divides by `epsilon` there, a
             gradient of 1e8 times the usual. Defaults to `1e-8`.
         **kwargs: See `keras.layers.Layer`.
 
@@ -76,7 +93,7 @@ class Standardize(keras.layers.Layer):
         given = keras.backend.standardize_dtype(inputs.dtype)
         x = ops.cast(inputs, "float64" if given == "float64" else "float32")
         if self.center:
-            x = x - ops.mean(x, axis=self.axis, keepdims=True)
+            x, _ = without_mean(x, self.axis)
         energy = ops.sum(ops.square(x), axis=self.axis, keepdims=True)
         alive = energy > self.epsilon**2
         # The inner `where` keeps the infinite slope of rsqrt at 0 out of the gradient.
