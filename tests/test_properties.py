@@ -58,7 +58,7 @@ def values(shape):
 # Bands
 
 
-SPLITS = [((3, 4), -1), ((2, 7), 1), ((2, 16), -1), ((2, 5, 6), 1), ((2, 4, 3, 8), -3)]
+SPLITS = [((2, 7), 1), ((3, 16), -1), ((2, 5, 6), 1), ((2, 4, 3, 8), -3)]
 
 
 @st.composite
@@ -73,7 +73,7 @@ def splits(draw):
 
 
 @given(splits(), st.booleans())
-@examples(250)
+@examples(200)
 def test_bands_add_up(drawn, include_dc):
     """To the input, minus its mean unless the low band keeps it."""
     x, axis, cutoff, _, dtype = drawn
@@ -86,7 +86,7 @@ def test_bands_add_up(drawn, include_dc):
 
 
 @given(splits())
-@examples(250)
+@examples(200)
 def test_energies_of_bands(drawn):
     """Parseval: those of the bins of NumPy's transform, and together that of the centred input."""
     x, axis, cutoff, low_bins, dtype = drawn
@@ -109,7 +109,7 @@ def test_energies_of_bands(drawn):
 
 
 @given(st.sampled_from(SPLITS), st.data(), st.sampled_from(["variance", "norm"]))
-@examples(200)
+@examples(150)
 def test_standardized_rows(drawn, data, scale):
     """Mean 0 and size 1 whatever scale and shift came in; the sign of the scale is kept."""
     shape, axis = drawn
@@ -125,7 +125,7 @@ def test_standardized_rows(drawn, data, scale):
 
 @given(st.sampled_from(SPLITS), st.floats(0.0625, 1e4, width=32), st.booleans())
 @example(((2, 7), 1), 0.1, True)
-@examples(100)
+@examples(60)
 def test_constant_rows_have_no_direction(drawn, value, split):
     """Rounding of the mean must not become a feature of its own."""
     shape, axis = drawn
@@ -140,7 +140,7 @@ def test_constant_rows_have_no_direction(drawn, value, split):
 # Losses
 
 
-VECTORS, MAPS = [(2, 3), (4, 5), (5, 8)], [(2, 4, 3), (3, 3, 3, 2)]
+VECTORS, MAPS = [(2, 3), (5, 8)], [(2, 4, 3)]
 LABELLED = ("DKD",)
 POSITIVE = st.sampled_from([0.5, 1.0, 4.0])
 WEIGHT = st.sampled_from([0.0, 0.5, 3.0])
@@ -176,9 +176,9 @@ LOSSES = {
     "DKD": (st.builds(DKD, WEIGHT, WEIGHT, POSITIVE), VECTORS),
     "DIST": (st.builds(DIST, WEIGHT, WEIGHT, POSITIVE), [*VECTORS, *MAPS]),
     "PKD": (st.builds(PKD), [*VECTORS, *MAPS]),
-    "AT": (st.builds(AT, st.sampled_from([1, 1.5, 2, 4])), MAPS),
+    "AT": (st.builds(AT, st.sampled_from([1, 1.5, 2, 4])), [*MAPS, (3, 3, 3, 2)]),
     "RKD": (st.builds(RKD, WEIGHT, WEIGHT), VECTORS),
-    "frequency": (frequency(), [(4, 5), (5, 8), (2, 3, 4)]),
+    "frequency": (frequency(), [(5, 8), (2, 3, 4)]),
     "log_mse": (st.just(Reduced()), [*VECTORS, *MAPS]),
 }
 
@@ -207,36 +207,39 @@ def close(a, b, scale=1.0):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses_are_smallest_at_the_teacher(name):
+@given(data=st.data())
+@examples(60)
+def test_losses_are_smallest_at_the_teacher(name, data):
     """Finite, never negative, and 0 where the student is the teacher.
 
     `DIST` is 0 there as far as something correlates: what is constant never does, whoever it is
     compared with, so that its part is the same for all students.
     """
-
-    @given(comparisons(name))
-    @examples(80)
-    def check(drawn):
-        loss, teacher, student, y = drawn
-        found, own = scalar(loss, teacher, student, y), scalar(loss, teacher, teacher.copy(), y)
-        assert np.isfinite(found)
-        rounding = 1e-4 if name in ("KD", "DKD", "DIST") else 0.0
-        assert found >= -rounding
-        assert own <= found + rounding
-        if name != "DIST":
-            assert abs(own) <= rounding
-
-    check()
+    drawn = data.draw(comparisons(name))
+    loss, teacher, student, y = drawn
+    found, own = scalar(loss, teacher, student, y), scalar(loss, teacher, teacher.copy(), y)
+    assert np.isfinite(found)
+    rounding = 1e-4 if name in ("KD", "DKD", "DIST") else 0.0
+    assert found >= -rounding
+    assert own <= found + rounding
+    if name != "DIST":
+        assert abs(own) <= rounding
 
 
-def test_dist_of_the_teacher_is_zero():
-    @given(comparisons("DIST", lambda shape: normals(shape, -1, 1)))
-    @examples(40)
-    def check(drawn):
-        loss, teacher, _, _ = drawn
-        assert abs(scalar(loss, teacher, teacher.copy())) <= 1e-3 * loss.temperature**2
-
-    check()
+@given(comparisons("DIST", lambda shape: normals(shape, -1, 1)))
+@examples(40)
+def test_dist_of_the_teacher_is_zero(drawn):
+    """But for the 1e-8 in its denominator, which small probabilities feel."""
+    loss, teacher, _, _ = drawn
+    p = np.exp(teacher.astype("float64") / loss.temperature)
+    p = (p / p.sum(-1, keepdims=True)).reshape(-1, p.shape[-1])
+    rows, columns = (
+        np.mean(1e-8 / (np.sum((p - p.mean(axis, keepdims=True)) ** 2, axis) + 1e-8))
+        for axis in (1, 0)
+    )
+    expected = loss.temperature**2 * (loss.inter_weight * rows + loss.intra_weight * columns)
+    found = scalar(loss, teacher, teacher.copy())
+    assert abs(found - expected) <= 1e-5 * loss.temperature**2 + 1e-2 * expected
 
 
 # Squares, absolute differences and products do not know which side is which; a divergence does.
@@ -244,16 +247,13 @@ SYMMETRIC = ("DIST", "PKD", "AT", "RKD", "frequency", "log_mse")
 
 
 @pytest.mark.parametrize("name", SYMMETRIC)
-def test_symmetric_losses(name):
+@given(data=st.data())
+@examples(35)
+def test_symmetric_losses(name, data):
     """To the last bit: the sides enter by `(a - b) ** 2`, `abs(a - b)` or `a * b` alone."""
-
-    @given(comparisons(name))
-    @examples(40)
-    def check(drawn):
-        loss, teacher, student, _ = drawn
-        assert scalar(loss, teacher, student) == scalar(loss, student, teacher)
-
-    check()
+    drawn = data.draw(comparisons(name))
+    loss, teacher, student, _ = drawn
+    assert scalar(loss, teacher, student) == scalar(loss, student, teacher)
 
 
 @pytest.mark.parametrize("loss", [KD(1.0), DKD(1, 0), DKD(0, 1)])
@@ -300,29 +300,28 @@ INVARIANT = {
 
 
 @pytest.mark.parametrize("name", INVARIANT)
-def test_what_losses_do_not_see(name):
+@given(data=st.data())
+@examples(35)
+def test_what_losses_do_not_see(name, data):
     """On either side, by as much as their docstrings say."""
     how = lambda shape: normals(shape, 0, 2)  # noqa: E731
     strategy = comparisons(name, how)
     if name == "frequency":
         cut = frequency(["variance", "norm"])
         strategy = st.tuples(cut, how((5, 8)), how((5, 8)), st.none())
-
-    @given(strategy, st.sampled_from([0.25, 3.0]), st.sampled_from([-2.0, 0.5]))
-    @examples(40)
-    def check(drawn, factor, shift):
-        loss, teacher, student, y = drawn
-        found = scalar(loss, teacher, student, y)
-        for side in (0, 1):
-            pair = [teacher, student]
-            pair[side] = INVARIANT[name](pair[side], factor, shift).astype("float32")
-            assert close(scalar(loss, *pair, y), found, scale=30), side
-
-    check()
+    drawn = data.draw(strategy)
+    factor = data.draw(st.sampled_from([0.25, 3.0]))
+    shift = data.draw(st.sampled_from([-2.0, 0.5]))
+    loss, teacher, student, y = drawn
+    found = scalar(loss, teacher, student, y)
+    for side in (0, 1):
+        pair = [teacher, student]
+        pair[side] = INVARIANT[name](pair[side], factor, shift).astype("float32")
+        assert close(scalar(loss, *pair, y), found, scale=10), side
 
 
 @given(st.data(), st.sampled_from(VECTORS))
-@examples(60)
+@examples(40)
 def test_compression_is_odd(data, shape):
     """`LogMeanSquaredError` sees sizes, but changing all signs changes nothing."""
     teacher, student = data.draw(values(shape)), data.draw(values(shape))
@@ -330,38 +329,33 @@ def test_compression_is_odd(data, shape):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_order_of_the_batch(name):
+@given(data=st.data())
+@examples(35)
+def test_order_of_the_batch(name, data):
     """Each sample has its loss wherever it stands, and the batch its mean."""
-
-    @given(comparisons(name), st.randoms(use_true_random=False))
-    @examples(40)
-    def check(drawn, random):
-        loss, teacher, student, y = drawn
-        order = list(range(len(teacher)))
-        random.shuffle(order)
-        moved = teacher[order], student[order], None if y is None else y[order]
-        assert close(scalar(loss, *moved), scalar(loss, teacher, student, y))
-        if name != "frequency":  # It gives the mean alone.
-            expected = per_sample(loss, teacher, student, y)[order]
-            np.testing.assert_allclose(per_sample(loss, *moved), expected, rtol=2e-4, atol=2e-5)
-
-    check()
+    drawn = data.draw(comparisons(name))
+    random = data.draw(st.randoms(use_true_random=False))
+    loss, teacher, student, y = drawn
+    order = list(range(len(teacher)))
+    random.shuffle(order)
+    moved = teacher[order], student[order], None if y is None else y[order]
+    assert close(scalar(loss, *moved), scalar(loss, teacher, student, y))
+    if name != "frequency":  # It gives the mean alone.
+        expected = per_sample(loss, teacher, student, y)[order]
+        np.testing.assert_allclose(per_sample(loss, *moved), expected, rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_is_computed_in_full(name, dtype):
+@given(data=st.data())
+@examples(10)
+def test_half_precision_is_computed_in_full(name, dtype, data):
     """What comes in half precision counts as the same numbers in float32."""
-
-    @given(comparisons(name))
-    @examples(15)
-    def check(drawn):
-        loss, *pair, y = drawn
-        half = [tensor(x, dtype) for x in pair]
-        full = [ops.cast(x, "float32") for x in half]
-        assert scalar(loss, *half, y) == scalar(loss, *full, y)
-
-    check()
+    drawn = data.draw(comparisons(name))
+    loss, *pair, y = drawn
+    half = [tensor(x, dtype) for x in pair]
+    full = [ops.cast(x, "float32") for x in half]
+    assert scalar(loss, *half, y) == scalar(loss, *full, y)
 
 
 # Gradients
@@ -379,7 +373,7 @@ def floats(dtype):
         keras.config.set_dtype_policy(policy)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_gradients_match_finite_differences(seed):
     """Of all losses at once, each of a student of its own, along random directions.
 
