@@ -54,9 +54,9 @@ class FeatureTap:
         features: Mapping[str, "str | keras.KerasTensor | None"],
         role: str,
     ) -> None:
-        _check_model(model, role)
+        check_model(model, role)
         # The path in words that `get_config` can store: a KerasTensor becomes its layer's name.
-        self.paths = {name: _to_path(model, where) for name, where in features.items()}
+        self.paths = {name: _to_path(model, where, role) for name, where in features.items()}
         self._handed_out: list[str] = []
         self._rebuilt = _runs_its_graph(model)
         if not self._rebuilt:
@@ -97,7 +97,8 @@ class FeatureTap:
         return selected
 
 
-def _check_model(model: Any, role: str) -> None:
+def check_model(model: Any, role: str) -> None:
+    """Raise unless `model` is a built `keras.Model`."""
     if not isinstance(model, keras.Model):
         raise ValueError(f"`{role}` must be a `keras.Model`. Received: {model!r}.")
     if not model.built:
@@ -164,25 +165,26 @@ def _symbolic(shapes: Any, dtype: str) -> Any:
     return [_symbolic(shape, dtype) for shape in shapes]
 
 
-def _to_path(model: keras.Model, where: Any) -> str | None:
-    if where is None or isinstance(where, str):
+def _to_path(model: keras.Model, where: Any, role: str) -> str | None:
+    if where is None or (isinstance(where, str) and where):
         return where
     if not isinstance(where, keras.KerasTensor):
         raise ValueError(
-            "A feature must be given by `None`, a layer path such as 'backbone/pool', or a "
-            f"`keras.KerasTensor`. Received: {where!r}."
+            f"`{role}_features` must be `None`, a layer path such as 'backbone/pool', or a "
+            f"`keras.KerasTensor`. Received: {role}_features={where!r}."
         )
     try:
         # Operations are sorted by depth, so the one that makes the tensor is the last.
         maker = keras.Model(_graph(model).input, where).operations[-1]
     except (ValueError, AttributeError) as error:
         raise ValueError(
-            f"The given tensor is not computed from the inputs of model '{model.name}'. Inside a "
-            f"nested model, name the layer by its path instead. Received: {where}."
+            f"The tensor `{role}_features` is not computed from the inputs of model "
+            f"'{model.name}'. Inside a nested model, name the layer by its path instead. "
+            f"Received: {where}."
         ) from error
     if isinstance(maker, keras.layers.InputLayer):
         raise ValueError(
-            f"A feature must be computed by model '{model.name}', not be its input. "
+            f"`{role}_features` must be computed by model '{model.name}', not be its input. "
             f"Received: {where}."
         )
     return maker.name
@@ -249,7 +251,8 @@ def _expose(model: keras.Model, targets: Mapping[str, tuple[str, bool]], role: s
     for name, (path, _) in targets.items():
         if name not in captured:
             raise ValueError(
-                f"There is no layer '{path}' in `{role}` '{model.name}'. {_names(model, path)}"
+                f"There is no layer '{path}' in `{role}` '{model.name}', from which "
+                f"`{role}_features` or a loss could read. {_names(model, path)}"
             )
         if not isinstance(captured[name], keras.KerasTensor):
             raise ValueError(

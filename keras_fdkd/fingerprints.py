@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_fdkd.features import check_model
+
 
 def fingerprint(model: keras.Model) -> str:
     """Return 16 hexadecimal digits that tell the weights of a model from any others.
@@ -17,6 +19,9 @@ def fingerprint(model: keras.Model) -> str:
     Args:
         model: Built `keras.Model`.
 
+    Raises:
+        ValueError: If `model` is not a built `keras.Model`.
+
     Example:
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     >>> before = fingerprint(model)
@@ -24,6 +29,7 @@ def fingerprint(model: keras.Model) -> str:
     >>> before == fingerprint(model), len(before)
     (False, 16)
     """
+    check_model(model, "model")
     digest = hashlib.blake2b(digest_size=8)
     for weight in model.weights:
         value = ops.convert_to_numpy(weight)

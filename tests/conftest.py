@@ -39,7 +39,7 @@ def gradient(function, x):
 
     class Holder(keras.Model):
         def __init__(self):
-            super().__init__()
+            super().__init__(dtype=str(x.dtype))
             self.value = self.add_weight(shape=x.shape, initializer="zeros", dtype=str(x.dtype))
             self.value.assign(x)
             self.built = True

@@ -88,7 +88,7 @@ def test_wrong_labels_and_shuffles():
     features = {side: np.ones((4, 8)) for side in ("teacher", "student")}
     with pytest.raises(ValueError, match="a label for each sample"):
         band_similarity(features, labels=[0, 1, 2])
-    with pytest.raises(ValueError, match="`shuffles` must be an integer >= 1"):
+    with pytest.raises(ValueError, match="`shuffles` must be a positive integer"):
         band_similarity(features, shuffles=0)
 
 

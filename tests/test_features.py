@@ -131,8 +131,8 @@ def test_subclassed_model_with_nested_inputs():
     [
         ("pol", r"no layer 'pol' in `student`.*Nearest names: \['pool'\]"),
         ("pool/inner", "not a functional model"),
-        (3, "must be given by `None`, a layer path"),
-        (keras.KerasTensor((None, 4)), "not computed from the inputs"),
+        (3, "must be `None`, a layer path"),
+        (keras.KerasTensor((None, 4)), "is not computed from the inputs"),
     ],
 )
 def test_wrong_features(where, message):

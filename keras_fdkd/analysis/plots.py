@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_fdkd.analysis.similarity import Features, SimilarityReport
+from keras_fdkd.analysis.similarity import Features, SimilarityReport, class_indices
+from keras_fdkd.arguments import check_integer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +24,9 @@ def plot_similarity(reports: Mapping[str, SimilarityReport]) -> "Figure":
     Returns:
         A `matplotlib.figure.Figure`.
 
+    Raises:
+        ValueError: If `reports` is something else, or empty.
+
     Example:
     >>> from keras_fdkd.analysis import band_similarity
     >>> rng = np.random.default_rng(0)
@@ -30,6 +34,11 @@ def plot_similarity(reports: Mapping[str, SimilarityReport]) -> "Figure":
     >>> plot_similarity({"random": band_similarity(features)}).axes[0].get_ylabel()
     'mean cosine similarity'
     """
+    _check_mapping("reports", reports)
+    if not all(isinstance(report, SimilarityReport) for report in reports.values()):
+        raise ValueError(
+            f"`reports` must hold reports of `band_similarity`. Received: reports={reports!r}."
+        )
     figure, axes = _figure(1, (1.6 + 2.2 * len(reports), 3.6))
     axis = axes[0]
     width = 0.8 / (2 * len(reports))
@@ -62,11 +71,33 @@ def plot_learning_curves(
     Returns:
         A `matplotlib.figure.Figure`.
 
+    Raises:
+        ValueError: If a run has no such metric, or the runs of a method differ in their number
+            of epochs.
+
     Example:
     >>> runs = {"alone": [{"val_accuracy": [0.1, 0.5]}, {"val_accuracy": [0.2, 0.4]}]}
     >>> plot_learning_curves(runs, "val_accuracy").axes[0].get_xlabel()
     'epoch'
     """
+    _check_mapping("histories", histories)
+    for name, runs in histories.items():
+        if not isinstance(runs, Sequence) or not all(isinstance(run, Mapping) for run in runs):
+            raise ValueError(
+                "`histories` must hold a list of `history` dicts for each method. "
+                f"Received: {name!r} with {runs!r}."
+            )
+        if not isinstance(metric, str) or not all(metric in run for run in runs):
+            raise ValueError(
+                "`metric` must be a key of every `history` dict. "
+                f"Received: metric={metric!r} for {name!r} with {[sorted(run) for run in runs]}."
+            )
+        lengths = {len(run[metric]) for run in runs}
+        if len(lengths) != 1 or lengths == {0}:
+            raise ValueError(
+                "`histories` must hold runs of one number of epochs for each method. "
+                f"Received: {name!r} with {sorted(lengths)} epochs."
+            )
     figure, axes = _figure(1, (5.0, 3.6))
     axis = axes[0]
     for name, runs in histories.items():
@@ -89,7 +120,7 @@ def plot_modalities(
     Args:
         panels: By title (for example "before" and "after"), features
             `{"teacher": array, "student": array}` of shape `(samples, ..., dim)`.
-        labels: Integers, shape `(samples,)`: colours.
+        labels: Integers, shape `(samples,)`, or one-hot: colours.
         max_samples: Integer, at most so many samples are drawn, chosen at random.
             Defaults to `500`.
         seed: Integer, seed of choice and t-SNE. Defaults to `0`.
@@ -98,15 +129,30 @@ def plot_modalities(
         A `matplotlib.figure.Figure`. Each side is standardized as a whole first, so that the
         plane shows structure rather than scale.
 
+    Raises:
+        ValueError: If an argument is out of its range, or labels and features differ in length.
+
     Example:
     >>> rng = np.random.default_rng(0)
     >>> features = {side: rng.normal(size=(40, 8)) for side in ("teacher", "student")}
     >>> len(plot_modalities({"before": features}, rng.integers(3, size=40)).axes)
     1
     """
+    _check_mapping("panels", panels)
+    check_integer("max_samples", max_samples, 2)
+    check_integer("seed", seed, 0)
+    labels = class_indices(labels)
+    for title, features in panels.items():
+        given = features if isinstance(features, Mapping) else {}
+        lengths = {side: np.shape(given[side])[:1] for side in given}
+        if set(given) != set(_SIDES) or set(lengths.values()) != {labels.shape}:
+            raise ValueError(
+                '`panels` must hold features {"teacher": array, "student": array} with a sample '
+                f"for each of the `labels`. Received: {len(labels)} labels, and {title!r} with "
+                f"{lengths}."
+            )
     from sklearn.manifold import TSNE
 
-    labels = np.asarray(labels).reshape(-1)
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(labels))[:max_samples])
     figure, axes = _figure(len(panels), (4.2 * len(panels), 4.0))
@@ -123,6 +169,11 @@ def plot_modalities(
         axis.set(title=title, xticks=[], yticks=[])
     axes[0].legend(fontsize="small")
     return figure
+
+
+def _check_mapping(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError(f"`{name}` must be a dict that is not empty. Received: {name}={value!r}.")
 
 
 def _figure(columns: int, size: tuple[float, float]) -> "tuple[Figure, list[Any]]":

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_fdkd.data import STUDENT, TEACHER, is_pair
+from keras_fdkd.arguments import check_integer
+from keras_fdkd.data import STUDENT, TEACHER, check_pair, is_pair
 from keras_fdkd.layers import FrequencySplit
 
 Features = Mapping[str, np.ndarray]
@@ -42,6 +43,9 @@ def extract_features(distiller: Any, data: Any) -> tuple[Features, np.ndarray | 
         that are compared with the teacher's: projected, if the distiller projects. Labels are
         `None` if the data holds none.
 
+    Raises:
+        ValueError: If `distiller` or `data` is something else, or `data` is empty.
+
     Example:
     >>> from keras_fdkd import FrequencyDistiller
     >>> def model(size):
@@ -53,7 +57,13 @@ def extract_features(distiller: Any, data: Any) -> tuple[Features, np.ndarray | 
     >>> features["teacher"].shape, features["student"].shape, labels.shape
     ((8, 16), (8, 16), (8,))
     """
+    if not _is_distiller(distiller):
+        raise ValueError(
+            f"`distiller` must be a `FrequencyDistiller`. Received: distiller={distiller!r}."
+        )
     batches = [(*distiller.predict_features(x), y) for x, y in _batches(data)]
+    if not batches:
+        raise ValueError(f"`data` must hold at least one batch. Received: data={data!r}.")
     teacher, student, labels = zip(*batches, strict=True)
     features = {TEACHER: np.concatenate(teacher), STUDENT: np.concatenate(student)}
     if labels[0] is None:
@@ -62,16 +72,38 @@ def extract_features(distiller: Any, data: Any) -> tuple[Features, np.ndarray | 
 
 
 def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
-    if is_pair(data):
-        yield data, None
-    elif isinstance(data, tuple):
-        yield keras.utils.unpack_x_y_sample_weight(data)[:2]
+    for batch in _pieces(data):
+        whole = batch if isinstance(batch, (list, tuple)) else (batch,)
+        if not 1 <= len(whole) <= 3:
+            raise ValueError(
+                "`data` must hold pairs, or tuples (pair, labels) or (pair, labels, weights). "
+                f"Received: data={type(data).__name__} with {len(whole)} parts."
+            )
+        try:
+            check_pair(whole[0])
+        except ValueError as error:
+            raise ValueError(f"`data` must hold pairs. {error}") from error
+        yield keras.utils.unpack_x_y_sample_weight(tuple(whole))[:2]
+
+
+def _pieces(data: Any) -> Iterator[Any]:
+    if is_pair(data) or isinstance(data, tuple):
+        yield data
+    elif isinstance(data, (str, bytes, Mapping, type, keras.KerasTensor)) or not (
+        _is_py_dataset(data) or hasattr(data, "__iter__")
+    ):
+        raise ValueError(
+            '`data` must be a pair {"teacher": ..., "student": ...}, a tuple of it and labels, or '
+            f"a data set of such batches. Received: data={data!r}."
+        )
     else:
         # A PyDataset has a length and no end.
         pieces = map(data.__getitem__, range(len(data))) if _is_py_dataset(data) else data
-        for piece in pieces:
-            whole = (piece,) if is_pair(piece) else tuple(piece)
-            yield keras.utils.unpack_x_y_sample_weight(whole)[:2]
+        yield from pieces
+
+
+def _is_distiller(source: Any) -> bool:
+    return isinstance(source, keras.Model) and hasattr(source, "predict_features")
 
 
 def _is_py_dataset(data: Any) -> bool:
@@ -112,7 +144,7 @@ def band_similarity(
         A `SimilarityReport`.
 
     Raises:
-        ValueError: If features and data do not fit together.
+        ValueError: If an argument is out of its range, or features and data do not fit together.
 
     Example:
     >>> rng = np.random.default_rng(0)
@@ -125,29 +157,30 @@ def band_similarity(
     References:
         - [Liu et al., AAAI 2026](https://arxiv.org/abs/2511.19887), similarity analysis.
     """
-    if isinstance(source, Mapping):
-        features = source
-    else:
+    check_integer("shuffles", shuffles)
+    check_integer("seed", seed, 0)
+    features = source
+    if _is_distiller(source):
         features, found = extract_features(source, data)
         labels = found if labels is None else labels
-    if not isinstance(features, Mapping) or set(features) != {TEACHER, STUDENT}:
+    elif data is not None:
         raise ValueError(
-            'Features must be a dict {"teacher": array, "student": array}. '
-            f"Received: {type(features).__name__}."
+            "`data` must be `None` unless `source` is a distiller. "
+            f"Received: data={type(data).__name__}, source={type(source).__name__}."
         )
-    pair = [np.asarray(features[side], "float32") for side in (TEACHER, STUDENT)]
+    pair = _arrays(features)
     if pair[0].shape != pair[1].shape:
         raise ValueError(
             "Teacher and student features must have the same shape. "
             f"Received: teacher {pair[0].shape}, student {pair[1].shape}."
         )
-    if not isinstance(shuffles, int) or shuffles < 1:
-        raise ValueError(f"`shuffles` must be an integer >= 1. Received: shuffles={shuffles!r}.")
     if cutoff is None:
         cutoff = 0.5 if isinstance(source, Mapping) else source.frequency.cutoff or 0.5
     if axis is None:
         axis = -1 if isinstance(source, Mapping) else int(source.frequency.axis)
     splits = [FrequencySplit(cutoff, axis, include_dc=dc) for dc in (False, True)]
+    for split in splits:
+        split.build(pair[0].shape)  # An axis or a cutoff that does not fit is refused here.
     samples = {"raw": _cosine(pair, axis), **_bands(pair, splits, axis)}
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(pair[0].shape[axis]) for _ in range(shuffles)]
@@ -157,17 +190,41 @@ def band_similarity(
 
     per_class = {}
     if labels is not None:
-        labels = np.asarray(labels)
-        if labels.ndim == 2 and labels.shape[-1] > 1:
-            labels = labels.argmax(-1)
-        labels = labels.reshape(-1)
+        labels = class_indices(labels)
         if len(labels) != len(pair[0]):
             raise ValueError(
-                "There must be a label for each sample. "
+                "`labels` must hold a label for each sample. "
                 f"Received: {len(labels)} labels for {len(pair[0])} samples."
             )
         per_class = {int(c): _means(samples, labels == c) for c in np.unique(labels)}
     return SimilarityReport(_means(samples, slice(None)), per_class, samples)
+
+
+def _arrays(source: Any) -> list[np.ndarray]:
+    """Return the given features of teacher and student in float32."""
+    message = (
+        '`source` must be a dict {"teacher": array, "student": array} of features, or a '
+        f"`FrequencyDistiller`. Received: source={source!r}."
+    )
+    if not isinstance(source, Mapping) or set(source) != {TEACHER, STUDENT}:
+        raise ValueError(message)
+    try:
+        return [np.asarray(source[side], "float32") for side in (TEACHER, STUDENT)]
+    except (TypeError, ValueError) as error:
+        raise ValueError(message) from error
+
+
+def class_indices(labels: Any) -> np.ndarray:
+    """Return labels, integers or one-hot, as integers of shape `(samples,)`."""
+    if isinstance(labels, keras.KerasTensor):  # NumPy would fail with words of its own.
+        raise ValueError(f"`labels` must be an array. Received: labels={labels!r}.")
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[-1] > 1:
+        labels = labels.argmax(-1)
+    labels = labels.reshape(-1)
+    if labels.dtype.kind not in "biuf" or (labels != np.round(labels)).any():
+        raise ValueError(f"`labels` must be integers or one-hot. Received: labels={labels!r}.")
+    return labels
 
 
 def _means(samples: dict[str, np.ndarray], rows: Any) -> dict[str, float]:

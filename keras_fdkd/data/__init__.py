@@ -6,6 +6,7 @@ from keras_fdkd.data.pairs import (
     TEACHER,
     TEACHER_OUTPUTS,
     check_pair,
+    check_samples,
     is_pair,
 )
 from keras_fdkd.data.teacher_cache import cache_teacher
@@ -17,5 +18,6 @@ __all__ = [
     "TEACHER_OUTPUTS",
     "cache_teacher",
     "check_pair",
+    "check_samples",
     "is_pair",
 ]

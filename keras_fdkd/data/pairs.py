@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import keras
+
 TEACHER, STUDENT, TEACHER_OUTPUTS = "teacher", "student", "teacher_outputs"
 INDEX = "index"
 
@@ -26,7 +28,8 @@ def check_pair(
         needs_index: Whether a loss asks for `"index"`.
 
     Raises:
-        ValueError: If a side is missing, or a key is unknown.
+        ValueError: If a side is missing or holds no arrays, a key is unknown, or the sides differ
+            in their number of samples.
 
     Example:
     >>> check_pair({"teacher": [1.0], "student": [2.0]})
@@ -47,6 +50,7 @@ def check_pair(
             'A loss keeps a memory of each sample: add `"index": numpy.arange(samples)` to the '
             f"training data. Received: a dict with the keys {sorted(x)}."
         )
+    check_samples(x)
     if TEACHER_OUTPUTS in x:
         outputs = x[TEACHER_OUTPUTS]
         names = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
@@ -56,3 +60,43 @@ def check_pair(
                 f'"teacher_outputs" must be a dict with {sorted(teacher_outputs)}, which the '
                 f"distiller reads. Received: {names}."
             )
+
+
+def check_samples(x: Mapping[str, Any]) -> None:
+    """Raise unless all arrays of all sides have the same number of samples, where it is known.
+
+    Args:
+        x: The inputs by the name of the side, each any nested structure of arrays.
+
+    Raises:
+        ValueError: If the numbers differ, or a side holds something else.
+
+    Example:
+    >>> import numpy as np
+    >>> check_samples({"teacher": np.ones((3, 2)), "student": np.ones((4, 2))})
+    Traceback (most recent call last):
+    ...
+    ValueError: ... the same samples ... Received: teacher 3, student 4 samples.
+    """
+    found: dict[str, set[int]] = {}
+    for side, inputs in x.items():
+        leaves = keras.tree.flatten(inputs)
+        if not leaves or any(leaf is None or isinstance(leaf, (str, bytes)) for leaf in leaves):
+            raise ValueError(f"The inputs of {side!r} must be arrays. Received: {side} {inputs!r}.")
+        found[side] = {size for leaf in leaves if (size := _samples(leaf)) is not None}
+    if len(set().union(*found.values())) > 1:
+        came = ", ".join(
+            f"{side} {' and '.join(map(str, sorted(sizes)))}" for side, sizes in found.items()
+        )
+        raise ValueError(
+            "All sides must hold the same samples in the same order, one row for each. "
+            f"Received: {came} samples."
+        )
+
+
+def _samples(leaf: Any) -> int | None:
+    """Return the size of the batch axis, `None` if it is unknown."""
+    shape = getattr(leaf, "shape", None)
+    if shape is None or getattr(shape, "rank", 0) is None:  # TensorFlow may not know the rank.
+        return None
+    return shape[0] if len(shape) else None

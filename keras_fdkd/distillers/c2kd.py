@@ -1,16 +1,16 @@
 """C2KDDistiller: cross-modal distillation with a teacher that is trained along."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import keras
 from keras import ops
 
-from keras_fdkd.data import STUDENT, TEACHER_OUTPUTS, is_pair
+from keras_fdkd.arguments import is_number
+from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_samples, is_pair
 from keras_fdkd.distillers.c2kd_terms import bidirectional_terms
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
-from keras_fdkd.features import FEATURES, PREDICTIONS
+from keras_fdkd.features import FEATURES, PREDICTIONS, check_model
 from keras_fdkd.layers.logit_proxy import LogitProxy
 
 _INPUTS = "inputs"
@@ -93,8 +93,9 @@ class C2KDDistiller(CrossModalDistiller):
         krc: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        number = isinstance(krc, (int, float)) and not isinstance(krc, bool)
-        if not number or not math.isfinite(krc) or not -1 <= krc < 1:
+        check_model(teacher, TEACHER)
+        check_model(student, STUDENT)
+        if not is_number(krc) or not -1 <= krc < 1:
             raise ValueError(f"`krc` must be a number in [-1, 1). Received: krc={krc!r}.")
         # Loss scaling follows the policy, and here both models train.
         scaled = [m.dtype_policy for m in (student, teacher) if m.dtype_policy.name == _HALF]
@@ -165,6 +166,7 @@ class C2KDDistiller(CrossModalDistiller):
         outputs = inputs[TEACHER_OUTPUTS]
         if not isinstance(outputs, Mapping) or set(outputs) != {_INPUTS}:
             _refuse_outputs()
+        check_samples(inputs)
         teacher = self._teacher_tap(outputs[_INPUTS], training=training)
         student = self._student_tap(inputs[STUDENT], training=training)
         return {

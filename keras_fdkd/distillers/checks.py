@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.arguments import check_number
 from keras_fdkd.data import is_pair
 from keras_fdkd.layers import FeatureProjector
-from keras_fdkd.losses.cross_modal_loss import check_number
 
 
 def check_weights(**weights: Any) -> None:
@@ -17,8 +17,9 @@ def check_weights(**weights: Any) -> None:
         check_number(name, weight)
     if not any(weights.values()):
         raise ValueError(
-            "At least one weight must be positive: with all of them 0 nothing is distilled; train "
-            f"the student with its own `fit` instead. Received: {weights}."
+            f"At least one weight must be positive ({', '.join(f'`{name}`' for name in weights)}): "
+            "with all of them 0 nothing is distilled; train the student with its own `fit` "
+            f"instead. Received: {weights}."
         )
 
 
@@ -48,7 +49,7 @@ def resolve_projector(
 ) -> keras.Layer | None:
     """Return the built layer that maps the student's feature to the teacher's shape, or None."""
     wanted, came = teacher.shape[1:], student.shape[1:]
-    if projector == "auto":
+    if isinstance(projector, str) and projector == "auto":
         projector = None
         if came != wanted and came and came[:-1] == wanted[:-1]:
             projector = FeatureProjector(wanted[-1], name="projector")

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.data import INDEX, STUDENT, TEACHER, TEACHER_OUTPUTS, is_pair
+from keras_fdkd.data import INDEX, STUDENT, TEACHER, TEACHER_OUTPUTS, check_samples, is_pair
 from keras_fdkd.distillers.align_loss import is_on_probabilities
 from keras_fdkd.distillers.checks import per_sample
 from keras_fdkd.distillers.loss_terms import LossTerms
@@ -93,10 +93,16 @@ class CrossModalDistiller(PairedModel):
         logs: tuple[str, ...] = (),
         **kwargs: Any,
     ) -> None:
+        if not isinstance(logs, (list, tuple)) or not all(
+            isinstance(name, str) and name for name in logs
+        ):
+            raise ValueError(f"`logs` must be a tuple of names. Received: logs={logs!r}.")
         terms = LossTerms(losses, loss_weights, self._losses_argument)
         own_terms = type(self).terms is not CrossModalDistiller.terms
         if not (terms.losses or own_terms):
-            raise ValueError("Without `losses` there is nothing to distil. Received: losses=None.")
+            raise ValueError(
+                f"Without `losses` there is nothing to distil. Received: losses={losses!r}."
+            )
         reads = {role: terms.reads(role) for role in (TEACHER, STUDENT)}
         for role, where in ((TEACHER, teacher_features), (STUDENT, student_features)):
             if own_terms or FEATURES in reads[role]:
@@ -149,6 +155,7 @@ class CrossModalDistiller(PairedModel):
         student = self._student_tap(student_inputs, training=training)
         if not (is_pair(inputs) and TEACHER_OUTPUTS in inputs):
             return student[PREDICTIONS]
+        check_samples(inputs)  # A row of one side would be compared with all of the other.
         teacher = inputs[TEACHER_OUTPUTS]
         compared = self.compare(teacher, student, training)
         if self._loss_terms.losses:

@@ -9,7 +9,7 @@ from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair
 from keras_fdkd.distillers.align_loss import count_classes, resolve_align_loss
 from keras_fdkd.distillers.checks import check_feature, check_weights, resolve_projector
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
-from keras_fdkd.features import PREDICTIONS
+from keras_fdkd.features import PREDICTIONS, check_model
 from keras_fdkd.layers import BandClassifier
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation, check_loss
 
@@ -134,6 +134,8 @@ class FrequencyDistiller(CrossModalDistiller):
         extra_loss_weights: list[float] | None = None,
         **kwargs: Any,
     ) -> None:
+        check_model(teacher, TEACHER)
+        check_model(student, STUDENT)
         check_weights(
             low_weight=low_weight,
             high_weight=high_weight,
@@ -148,7 +150,7 @@ class FrequencyDistiller(CrossModalDistiller):
             high_weight,
             low_loss,
             high_loss,
-            dtype=getattr(student, "variable_dtype", None),
+            dtype=student.variable_dtype,
         )
         terms = {
             "low_loss": low_weight,

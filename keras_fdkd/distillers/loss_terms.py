@@ -35,11 +35,12 @@ class LossTerms:
                 f"`{argument}` must be a list of `keras.distillation.DistillationLoss` objects. "
                 f"Received: {argument}={losses!r}."
             )
+        weights_argument = argument.replace("losses", "loss_weights")
         weights = [1.0] * len(losses) if weights is None else weights
         if not isinstance(weights, (list, tuple)) or len(weights) != len(losses):
             raise ValueError(
-                f"There must be one weight for each of the {len(losses)} `{argument}`. "
-                f"Received: weights={weights!r}."
+                f"`{weights_argument}` must be a list with one weight for each of the "
+                f"{len(losses)} `{argument}`. Received: {weights_argument}={weights!r}."
             )
         names = _unique_names(losses)
         self.losses = dict(zip(names, losses, strict=True))
@@ -47,7 +48,8 @@ class LossTerms:
         for loss in losses:
             _warn_of_raw_logits(loss)
         if losses:
-            check_weights(**{f"{name} weight": weight for name, weight in self.weights.items()})
+            named = {f"{weights_argument}[{i}]": weight for i, weight in enumerate(weights)}
+            check_weights(**named)
 
     @property
     def needs_index(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.data import STUDENT, TEACHER_OUTPUTS, is_pair
+from keras_fdkd.data import STUDENT, TEACHER_OUTPUTS, check_samples, is_pair
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 from keras_fdkd.distillers.mutual_checks import check_directions
 from keras_fdkd.distillers.resumable import Resumable
@@ -158,6 +158,16 @@ class MutualDistiller(Resumable):
                 inner._check_labels(y)
         return super().fit(x, y, *args, **kwargs)
 
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Measure both students, see `keras.Model.evaluate`.
+
+        Raises:
+            ValueError: If the data are not a dict with both modalities of the same samples.
+        """
+        if y is not None:
+            self._check_data(x)
+        return super().evaluate(x, y, *args, **kwargs)
+
     def _freeze_teachers(self) -> None:
         for inner in self.distillers.values():
             inner._freeze_teacher()
@@ -198,6 +208,7 @@ class MutualDistiller(Resumable):
                 "Data must be a dict with the inputs of both modalities, for the same samples: "
                 f"keys {sorted(self.distillers)}. Received: {came}."
             )
+        check_samples({name: keras.tree.flatten(inputs) for name, inputs in x.items()})
 
     def compute_loss(
         self,

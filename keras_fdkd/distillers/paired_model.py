@@ -7,7 +7,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair, is_pair
+from keras_fdkd.data import (
+    STUDENT,
+    TEACHER,
+    TEACHER_OUTPUTS,
+    check_pair,
+    check_samples,
+    is_pair,
+)
 from keras_fdkd.distillers.align_loss import check_labels
 from keras_fdkd.distillers.checks import check_disjoint, check_input_names
 from keras_fdkd.distillers.resumable import Resumable
@@ -118,6 +125,16 @@ class PairedModel(Resumable):
             self._check_pair(x)
             self._check_labels(y)
         return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Measure the student, and the terms if `x` is a pair, see `keras.Model.evaluate`.
+
+        Raises:
+            ValueError: If the sides of a pair differ in their number of samples.
+        """
+        if is_pair(x):
+            check_samples(x)
+        return super().evaluate(x, y, *args, **kwargs)
 
     def predict_teacher(self, inputs: Any, batch_size: int | None = None) -> dict[str, Any]:
         """Run the teacher once over its inputs.

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.arguments import check_integer
+
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class BandClassifier(keras.layers.Layer):
@@ -35,10 +37,7 @@ class BandClassifier(keras.layers.Layer):
 
     def __init__(self, num_classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(
-                f"`num_classes` must be a positive integer. Received: num_classes={num_classes!r}."
-            )
+        check_integer("num_classes", num_classes)
         self.num_classes = num_classes
         self.dense = keras.layers.Dense(num_classes, dtype=self.dtype_policy, name="dense")
 

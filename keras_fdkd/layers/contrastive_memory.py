@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.arguments import check_integer, check_number, is_number
 from keras_fdkd.layers.standardize import Standardize
 
 
@@ -33,7 +34,7 @@ class ContrastiveMemory(keras.layers.Layer):
         temperature: Float above 0. Defaults to `0.07`.
         momentum: Float in [0, 1), the share of a bank entry that an update keeps.
             Defaults to `0.5`.
-        seed: Integer or `None`, seeds the negatives. Defaults to `None`.
+        seed: Integer >= 0 or `None`, seeds the negatives. Defaults to `None`.
         **kwargs: See `keras.layers.Layer`.
 
     Call args:
@@ -77,7 +78,7 @@ class ContrastiveMemory(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_memory(num_samples, dim, negatives, temperature, momentum)
+        check_memory(num_samples, dim, negatives, temperature, momentum, seed)
         self.num_samples = num_samples
         self.dim = dim
         self.negatives = negatives
@@ -204,22 +205,16 @@ class ContrastiveMemory(keras.layers.Layer):
 
 
 def check_memory(
-    num_samples: Any, dim: Any, negatives: Any, temperature: Any, momentum: Any
+    num_samples: Any, dim: Any, negatives: Any, temperature: Any, momentum: Any, seed: Any
 ) -> None:
     """Raise `ValueError` unless the arguments are in their ranges."""
-    for name, value, minimum in (
-        ("num_samples", num_samples, 2),
-        ("dim", dim, 1),
-        ("negatives", negatives, 1),
-    ):
-        if type(value) is not int or value < minimum:
-            raise ValueError(
-                f"`{name}` must be an integer of at least {minimum}. Received: {name}={value!r}."
-            )
-    for name, value, limit, fits in (
-        ("temperature", temperature, "above 0 and finite", lambda x: 0 < x < math.inf),
-        ("momentum", momentum, "of at least 0 and below 1", lambda x: 0 <= x < 1),
-    ):
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not fits(value):
-            raise ValueError(f"`{name}` must be a number {limit}. Received: {name}={value!r}.")
+    check_integer("num_samples", num_samples, 2)
+    check_integer("dim", dim)
+    check_integer("negatives", negatives)
+    check_number("temperature", temperature, above=True)
+    if not is_number(momentum) or not 0 <= momentum < 1:
+        raise ValueError(
+            "`momentum` must be a number of at least 0 and below 1. "
+            f"Received: momentum={momentum!r}."
+        )
+    check_integer("seed", seed, 0, optional=True)

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from keras_fdkd.arguments import check_integer
+
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class FeatureProjector(keras.layers.Layer):
@@ -29,8 +31,7 @@ class FeatureProjector(keras.layers.Layer):
 
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(units, int) or units < 1:
-            raise ValueError(f"`units` must be a positive integer. Received: units={units!r}.")
+        check_integer("units", units)
         self.units = units
         self.dense = keras.layers.Dense(units, dtype=self.dtype_policy, name="dense")
 

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.arguments import is_integer
+
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class FeatureRegressor(keras.layers.Layer):
@@ -45,7 +47,7 @@ class FeatureRegressor(keras.layers.Layer):
         super().__init__(**kwargs)
         target = tuple(target_shape) if isinstance(target_shape, (list, tuple)) else ()
         sizes = [size for size in target[:-1] if size is not None] + list(target[-1:])
-        if not 1 <= len(target) <= 3 or any(not isinstance(n, int) or n < 1 for n in sizes):
+        if not 1 <= len(target) <= 3 or not all(is_integer(n, 1) for n in sizes):
             raise ValueError(
                 "`target_shape` must be one of `(dim,)`, `(steps, channels)` and `(height, width, "
                 "channels)`, of positive integers; sizes before the last may be `None`. "

@@ -7,6 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_fdkd.arguments import check_axis, check_boolean, is_number
+from keras_fdkd.layers.standardize import without_mean
+
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class FrequencySplit(keras.layers.Layer):
@@ -26,7 +29,8 @@ class FrequencySplit(keras.layers.Layer):
 
     Call args:
         inputs: Float tensor of any rank, shape `(batch, ..., n, ...)` with static `n >= 4`.
-            Half precision is transformed in float32.
+            Half precision is transformed in float32. What is constant along `axis` but for
+            rounding has bands of zeros.
 
     Returns:
         Tuple `(low, high)`, each of the shape of `inputs` and the dtype of the layer.
@@ -51,17 +55,15 @@ class FrequencySplit(keras.layers.Layer):
         self, cutoff: float = 0.5, axis: int = -1, include_dc: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(cutoff, (int, float)) or not 0 < cutoff < 1:
+        if not is_number(cutoff) or not 0 < cutoff < 1:
             raise ValueError(
                 f"`cutoff` must be a number above 0 and below 1. Received: cutoff={cutoff!r}."
             )
-        if not isinstance(axis, int) or axis == 0:
-            raise ValueError(
-                f"`axis` must be an integer that is not the batch axis 0. Received: axis={axis!r}."
-            )
+        check_axis(axis)
+        check_boolean("include_dc", include_dc)
         self.cutoff = cutoff
         self.axis = axis
-        self.include_dc = bool(include_dc)
+        self.include_dc = include_dc
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         rank = len(input_shape)
@@ -94,8 +96,7 @@ class FrequencySplit(keras.layers.Layer):
         given = keras.backend.standardize_dtype(inputs.dtype)
         dtype = "float64" if given == "float64" else "float32"
         x = ops.moveaxis(ops.cast(inputs, dtype), self.axis, -1)
-        mean = ops.mean(x, axis=-1, keepdims=True)
-        centered = x - mean
+        centered, mean = without_mean(x, -1)
         mask = ops.convert_to_tensor(self._mask, dtype=dtype)
         real, imaginary = ops.rfft(centered)
         low = ops.irfft((real * mask, imaginary * mask), fft_length=x.shape[-1])

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.arguments import check_integer
+
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class LayerAttention(keras.layers.Layer):
@@ -49,7 +51,7 @@ class LayerAttention(keras.layers.Layer):
     def __init__(self, dim: int = 128, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.autocast = False  # The maps pass through as they are.
-        check_dim(dim)
+        check_integer("dim", dim)
         self.dim = dim
 
     def build(self, teacher_shape: list[tuple], student_shape: list[tuple]) -> None:
@@ -113,9 +115,3 @@ class LayerAttention(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "dim": self.dim}
-
-
-def check_dim(dim: Any) -> None:
-    """Raise `ValueError` unless `dim` is a positive integer."""
-    if type(dim) is not int or dim < 1:
-        raise ValueError(f"`dim` must be a positive integer. Received: dim={dim!r}.")

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.arguments import check_integer
+
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class LogitProxy(keras.layers.Layer):
@@ -42,9 +44,8 @@ class LogitProxy(keras.layers.Layer):
 
     def __init__(self, num_classes: int, hidden: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for name, size in (("num_classes", num_classes), ("hidden", hidden)):
-            if not (name == "hidden" and size is None) and (type(size) is not int or size < 1):
-                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={size!r}.")
+        check_integer("num_classes", num_classes)
+        check_integer("hidden", hidden, optional=True)
         self.num_classes = num_classes
         self.hidden = hidden
 

@@ -5,7 +5,25 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.arguments import check_boolean, check_choice, check_number, is_integer
+
 SCALES = ("variance", "norm")
+# What varies by less than this part of its size is rounding noise in float32.
+_ROUNDING = 1e-6
+
+
+def without_mean(x: Any, axis: Any) -> tuple[Any, Any]:
+    """Return `x` minus its mean along `axis`, and that mean (axes kept).
+
+    Where `x` is constant but for rounding, the first is 0 and has no gradient: noise has no
+    direction.
+    """
+    mean = ops.mean(x, axis=axis, keepdims=True)
+    offset = x - mean
+    energy, total = (ops.sum(ops.square(value), axis=axis, keepdims=True) for value in (offset, x))
+    # Not "varies", which NaN would fail: what came in broken must not leave as a quiet 0.
+    constant = energy <= _ROUNDING**2 * total
+    return ops.where(constant, ops.zeros_like(offset), offset), mean
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -26,7 +44,8 @@ class Standardize(keras.layers.Layer):
         center: Boolean. Whether to subtract the mean; frequency bands without DC have none.
             Defaults to `True`.
         epsilon: Float. A row of Euclidean norm at or below it becomes zeros and gets no gradient:
-            a dead feature has no direction. The authors' code divides by `epsilon` there, a
+            a dead feature has no direction. With `center` the same holds of a row that is constant
+            but for rounding. The authors' code divides by `epsilon` there, a
             gradient of 1e8 times the usual. Defaults to `1e-8`.
         **kwargs: See `keras.layers.Layer`.
 
@@ -38,7 +57,7 @@ class Standardize(keras.layers.Layer):
         Tensor of the shape of `inputs` and the dtype of the layer.
 
     Raises:
-        ValueError: If `scale` is unknown.
+        ValueError: If an argument is out of its range.
 
     Example:
     >>> import numpy as np
@@ -59,8 +78,11 @@ class Standardize(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if scale not in SCALES:
-            raise ValueError(f"`scale` must be one of {SCALES}. Received: scale={scale!r}.")
+        check_choice("scale", scale, SCALES)
+        if not is_integer(axis):
+            raise ValueError(f"`axis` must be an integer. Received: axis={axis!r}.")
+        check_boolean("center", center)
+        check_number("epsilon", epsilon)
         self.scale = scale
         self.axis = axis
         self.center = center
@@ -71,7 +93,7 @@ class Standardize(keras.layers.Layer):
         given = keras.backend.standardize_dtype(inputs.dtype)
         x = ops.cast(inputs, "float64" if given == "float64" else "float32")
         if self.center:
-            x = x - ops.mean(x, axis=self.axis, keepdims=True)
+            x, _ = without_mean(x, self.axis)
         energy = ops.sum(ops.square(x), axis=self.axis, keepdims=True)
         alive = energy > self.epsilon**2
         # The inner `where` keeps the infinite slope of rsqrt at 0 out of the gradient.

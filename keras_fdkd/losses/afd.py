@@ -6,7 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.layers.layer_attention import LayerAttention, check_dim
+from keras_fdkd.arguments import check_integer
+from keras_fdkd.layers.layer_attention import LayerAttention
 from keras_fdkd.layers.standardize import Standardize
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
 from keras_fdkd.losses.pairs import adaptive_average
@@ -79,7 +80,7 @@ class AFD(CrossModalLoss):
                     f"`AFD` compares several layers: `{role}_layer_name` must be a list of layer "
                     f"paths. Received: {role}_layer_name={paths!r}."
                 )
-        check_dim(dim)
+        check_integer("dim", dim)
         self.dim = dim
         # Squares of weak activations are small: only true zeros may count as dead.
         self._normalize = Standardize("norm", center=False, epsilon=1e-12, dtype="float32")

@@ -37,7 +37,7 @@ class CRD(CrossModalLoss):
         temperature: Float above 0. Defaults to `0.07`.
         momentum: Float in [0, 1), the share of a bank entry that an update keeps.
             Defaults to `0.5`.
-        seed: Integer or `None`, seeds the negatives and the first banks. Defaults to `None`.
+        seed: Integer >= 0 or `None`, seeds the negatives and the first banks. Defaults to `None`.
         teacher_layer_name, student_layer_name: Path of the compared layer, of any output of known
             size, or `None` for the distiller's feature.
         name: String. Defaults to `"crd"`.
@@ -87,7 +87,7 @@ class CRD(CrossModalLoss):
             student_layer_name=student_layer_name,
             name=name,
         )
-        check_memory(num_samples, dim, negatives, temperature, momentum)
+        check_memory(num_samples, dim, negatives, temperature, momentum, seed)
         self.num_samples = num_samples
         self.negatives = negatives
         self._settings: dict[str, Any] = {

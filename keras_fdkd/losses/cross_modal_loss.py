@@ -1,9 +1,10 @@
 """CrossModalLoss: the base of the losses that compare a teacher with a student."""
 
-import math
 from typing import Any
 
 import keras
+
+from keras_fdkd.arguments import check_name
 
 
 class CrossModalLoss(keras.distillation.DistillationLoss):
@@ -20,7 +21,7 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
         name: String; the term appears as `{name}_loss` in the logs.
 
     Raises:
-        ValueError: If a path is neither a string, a list of strings nor `None`.
+        ValueError: If a path is neither a string, a list of strings nor `None`, or empty.
     """
 
     reads = "features"  # or "predictions", which must be logits
@@ -38,6 +39,7 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
                     f"`{side}_layer_name` must be a layer path, a list of them or `None`. "
                     f"Received: {side}_layer_name={path!r}."
                 )
+        check_name("name", name)
         self.teacher_layer_name = teacher_layer_name
         self.student_layer_name = student_layer_name
         self.name = name
@@ -99,8 +101,8 @@ class _Mean(keras.losses.Loss):
 
 def _is_path(path: Any) -> bool:
     if isinstance(path, list):
-        return bool(path) and all(isinstance(item, str) for item in path)
-    return path is None or isinstance(path, str)
+        return bool(path) and all(item and isinstance(item, str) for item in path)
+    return path is None or (isinstance(path, str) and bool(path))
 
 
 def check_same_shape(loss: CrossModalLoss, teacher: Any, student: Any, axes: slice) -> None:
@@ -114,14 +116,4 @@ def check_same_shape(loss: CrossModalLoss, teacher: Any, student: Any, axes: sli
             f"{'' if axes == slice(None) else ' along the axes it compares'}. Compare layers of "
             "one size, or give the student a layer that maps its feature to the teacher's size. "
             f"Received: teacher {shapes[0]}, student {shapes[1]}."
-        )
-
-
-def check_number(name: str, value: Any, *, above: bool = False) -> None:
-    """Raise unless `value` is a finite number >= 0, or > 0 if it must be above."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0 or (above and value == 0):
-        raise ValueError(
-            f"`{name}` must be a finite number {'>' if above else '>='} 0. "
-            f"Received: {name}={value!r}."
         )

@@ -6,9 +6,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.arguments import check_axis, check_choice, check_float_dtype, check_number
 from keras_fdkd.layers import FrequencySplit, Standardize
 from keras_fdkd.layers.standardize import SCALES
-from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_number, check_same_shape
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
 from keras_fdkd.losses.log_mean_squared_error import LogMeanSquaredError
 from keras_fdkd.losses.pairs import check_outputs
 
@@ -76,11 +77,9 @@ class FrequencyDistillation(CrossModalLoss):
         )
         check_number("low_weight", low_weight)
         check_number("high_weight", high_weight)
-        if standardize is not None and standardize not in SCALES:
-            raise ValueError(
-                f"`standardize` must be one of {SCALES} or `None`. "
-                f"Received: standardize={standardize!r}."
-            )
+        check_choice("standardize", standardize, SCALES, optional=True)
+        check_axis(axis)
+        check_float_dtype(dtype)
         if cutoff is None and high_weight:
             raise ValueError(
                 "`cutoff=None` leaves no high band: pass `high_weight=0` with it. "

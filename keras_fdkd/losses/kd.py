@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_number
+from keras_fdkd.arguments import check_number
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
 from keras_fdkd.losses.pairs import check_logits, full_precision, mean_per_sample
 
 

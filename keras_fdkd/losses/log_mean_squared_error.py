@@ -5,6 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.arguments import check_choice, check_float_dtype, check_name
+
+_REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none")
+
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class LogMeanSquaredError(keras.losses.Loss):
@@ -36,10 +40,13 @@ class LogMeanSquaredError(keras.losses.Loss):
 
     def __init__(
         self,
-        reduction: str = "sum_over_batch_size",
+        reduction: str | None = "sum_over_batch_size",
         name: str = "log_mean_squared_error",
         dtype: Any = None,
     ) -> None:
+        check_choice("reduction", reduction, _REDUCTIONS, optional=True)
+        check_name("name", name)
+        check_float_dtype(dtype)
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self._given_dtype = dtype
 

@@ -6,10 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_fdkd.layers.standardize import without_mean
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
-
-# What varies by less than this part of its size is rounding noise in float32.
-_ROUNDING = 1e-6
 
 
 def check_outputs(
@@ -79,13 +77,11 @@ def centered(x: Any, axis: Any) -> tuple[Any, Any]:
     Where `x` is constant but for rounding, both are 0 and have no gradient: noise has no direction,
     and the slope of a norm at 0 is infinite.
     """
-    offset = x - ops.mean(x, axis=axis, keepdims=True)
+    offset, _ = without_mean(x, axis)
     energy = ops.sum(ops.square(offset), axis=axis, keepdims=True)
-    total = ops.sum(ops.square(x), axis=axis, keepdims=True)
-    varies = energy > _ROUNDING**2 * total
+    constant = energy <= 0
     # The inner `where` keeps the infinite slope of sqrt at 0 out of the gradient.
-    norm = ops.where(varies, ops.sqrt(ops.where(varies, energy, 1.0)), 0.0)
-    return ops.where(varies, offset, 0.0), norm
+    return offset, ops.where(constant, 0.0, ops.sqrt(ops.where(constant, 1.0, energy)))
 
 
 def adaptive_average(x: Any, axis: int, size: int) -> Any:
