@@ -10,6 +10,7 @@ from keras import ops
 from test_data_sources import Pairs
 
 from keras_fdkd import C2KDDistiller, CrossModalDistiller, FrequencyDistiller, MutualDistiller
+from keras_fdkd.data import checked
 from keras_fdkd.losses import AFD, AT, CRD, DIST, DKD, KD, PKD, RKD, FitNet, FrequencyDistillation
 
 SIZE, SAMPLES = 16, 20
@@ -194,8 +195,8 @@ def test_training_stops_at_a_value_that_is_not_finite(name):
                 on_train_batch_end=lambda batch, logs, seen=batches: seen.append(logs["loss"])
             )
             callbacks = [count, keras.callbacks.TerminateOnNaN()]
-            options = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0}
-            distiller.fit(x, y, callbacks=callbacks, **options)
+            options = {"epochs": 2, "shuffle": False, "verbose": 0}
+            distiller.fit(Pairs(x, y, 8), callbacks=callbacks, **options)
             assert np.isfinite(batches[0]), (side, bad)
             assert not np.isfinite(batches[1]), (side, bad)
             assert len(batches) == 2, (side, bad)
@@ -276,22 +277,71 @@ def test_ragged_inside_a_side():
         distiller.fit({**x, "index": np.arange(3)}, y, verbose=0)
 
 
-@pytest.mark.skipif(
-    keras.config.backend() == "tensorflow", reason="its generators tell no batch sizes"
-)
+class Ragged(Pairs):
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return {**x, "teacher": x["teacher"][:1]}, y
+
+
 @pytest.mark.parametrize("method", ["fit", "evaluate"])
-def test_ragged_batches_of_a_dataset(method):
+@pytest.mark.parametrize("make", [FrequencyDistiller, C2KDDistiller])
+def test_ragged_batches_of_a_dataset(method, make):
     """One teacher row would be compared with every student row."""
-
-    class Ragged(Pairs):
-        def __getitem__(self, index):
-            x, y = super().__getitem__(index)
-            return {**x, "teacher": x["teacher"][:1]}, y
-
-    distiller = FrequencyDistiller(classifier(6), classifier(4))
+    distiller = make(classifier(6), classifier(4))
     distiller.compile("adam", loss=cross_entropy())
-    with pytest.raises(ValueError, match=r"(teacher|teacher_outputs) 1.*student 8|student 8.*1"):
+    expected = r"(teacher|teacher_outputs) 1.*student 8|student 8.*1"
+    if keras.config.backend() == "tensorflow":  # Its generators tell no batch sizes.
+        expected = "teacher_must_have_the_samples_of_student"
+    with pytest.raises(Exception, match=expected):
         getattr(distiller, method)(Ragged(*pairs(16), 8), verbose=0)
+
+
+# NaN and infinity, by name
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_arrays_must_be_finite(side, bad):
+    x, y = pairs()
+    x[side][[3, 7], 1] = bad
+    message = f"in 2 of 24 samples of {side}, the first: \\[3, 7\\]"
+    for name in ("bands", "both ways"):
+        distiller = BROKEN[name]()
+        distiller.compile("sgd", loss=cross_entropy())
+        before = distiller.get_weights()
+        with pytest.raises(ValueError, match=message):
+            distiller.fit(x, y, verbose=0)
+        for old, new in zip(before, distiller.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+
+
+def as_tf_data(x, y):
+    tf = pytest.importorskip("tensorflow")
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+
+
+def as_loader(x, y):
+    torch = pytest.importorskip("torch")
+    samples = [({side: x[side][i] for side in x}, y[i]) for i in range(len(y))]
+    return torch.utils.data.DataLoader(samples, 8)
+
+
+@pytest.mark.parametrize("kind", [lambda x, y: Pairs(x, y, 8), as_tf_data, as_loader])
+def test_batches_must_be_finite(kind):
+    x, y = pairs()
+    distiller = BROKEN["bands"]()
+    distiller.compile("sgd", loss=cross_entropy())
+    whole = [distiller.evaluate(data, verbose=0) for data in (kind(x, y), checked(kind(x, y)))]
+    assert whole[0] == whole[1]
+    x["student"][20, 2] = np.nan
+    message = r"in 1 of 8 samples of student in batch 2, the first: \[4\]"
+    with pytest.raises(Exception, match=message):
+        distiller.fit(checked(kind(x, y)), shuffle=False, verbose=0)
+
+
+def test_checked_batches_are_not_ragged():
+    with pytest.raises(ValueError, match="In batch 1: .*teacher 1, student 8 samples"):
+        checked(Ragged(*pairs(16), 8))[1]
 
 
 @pytest.mark.parametrize("side", SIDES)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from conftest import classifier
 
 import keras_fdkd
-from keras_fdkd import analysis, layers, losses
+from keras_fdkd import analysis, callbacks, data, layers, losses
 
 
 def malformed():
@@ -260,6 +261,29 @@ TARGETS = {
         lambda: {"panels": {"before": features()}, "labels": np.arange(6) % 3, "max_samples": 4},
         {"panels": NOTHING, "labels": NOTHING, "max_samples": INTEGER, "seed": SEED},
     ),
+    "BandSimilarity": Target(
+        callbacks.BandSimilarity,
+        lambda: {"data": pair()},
+        {"data": frozenset(malformed()), "every": INTEGER},  # Data are looked at when needed.
+    ),
+    "CrashSafeBackup": Target(
+        callbacks.CrashSafeBackup,
+        lambda: {"folder": tempfile.mkdtemp()},
+        {"folder": {"text"}, "keep": BOOLEAN},
+    ),
+    "cache_teacher": Target(
+        data.cache_teacher,
+        lambda: {"distiller": distiller(), "data": pair(), "verbose": 0},
+        {
+            "distiller": NOTHING,
+            "data": NOTHING,
+            "path": {"None", "text"},
+            "dtype": {"None"},
+            "batch_size": INTEGER,
+            "verbose": INTEGER | {"zero"},
+        },
+    ),
+    "checked": Target(data.checked, lambda: {"data": keras.utils.PyDataset()}, {"data": NOTHING}),
     "fingerprint": Target(
         keras_fdkd.fingerprint, lambda: {"model": models()[0]}, {"model": NOTHING}
     ),
@@ -286,8 +310,9 @@ def test_malformed_arguments(name):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_an_argument_takes(name):
+def test_what_an_argument_takes(name, tmp_path, monkeypatch):
     """That the tables leave out no more than is right."""
+    monkeypatch.chdir(tmp_path)
     target = TARGETS[name]
     valid = target.valid()
     for argument, taken in target.takes.items():
@@ -298,7 +323,7 @@ def test_what_an_argument_takes(name):
 def test_every_public_name_is_among_them():
     """And every argument of theirs that is not one of Keras."""
     names = set()
-    for module in (losses, layers, analysis):
+    for module in (losses, layers, analysis, callbacks):
         names |= set(module.__all__)
     names |= {name for name in keras_fdkd.__all__ if callable(getattr(keras_fdkd, name))}
     assert names - set(TARGETS) == {"SimilarityReport"}

@@ -132,7 +132,7 @@ def test_files_are_used_again(kind, tmp_path, monkeypatch):
     seen = count_batches(model, monkeypatch)
     again = cache_teacher(model, kind(x, y), tmp_path, batch_size=8, verbose=0)
     assert not seen
-    outputs = [data["teacher_outputs"] if kind is as_arrays else data.store.arrays
+    outputs = [data["teacher_outputs"] if kind is as_arrays else data.function.store.arrays
                for data in (first, again)]  # fmt: skip
     for name, values in outputs[0].items():
         assert isinstance(values, np.memmap)
@@ -200,7 +200,7 @@ def test_a_killed_pass_goes_on(kind, tail, tmp_path, monkeypatch):
     if kind is as_arrays:
         outputs = cached["teacher_outputs"]
     else:
-        outputs = cached.store.take(row_keys(x["student"]))
+        outputs = cached.function.store.take(row_keys(x["student"]))
     for name, values in expected.items():
         np.testing.assert_allclose(outputs[name], values, atol=1e-6)
 
@@ -238,11 +238,13 @@ def test_processes_share_a_path(tmp_path):
 def test_stores_travel_to_workers(tmp_path):
     x, y = pairs()
     cached = cache_teacher(distiller(), as_py_dataset(x, y), tmp_path, verbose=0)
-    sent = pickle.dumps(cached.store)
+    sent = pickle.dumps(cached.function.store)
     assert len(sent) < 500
     keys = row_keys(x["student"])
     again = pickle.loads(sent)
-    np.testing.assert_array_equal(again.take(keys)["features"], cached.store.take(keys)["features"])
+    np.testing.assert_array_equal(
+        again.take(keys)["features"], cached.function.store.take(keys)["features"]
+    )
 
 
 def test_augmented_students_need_an_index():
@@ -272,8 +274,8 @@ def joint():
 @pytest.mark.parametrize(
     ("make", "data", "options", "message"),
     [
-        (distiller, [1, 2], {}, "`data` must be a dict"),
-        (distiller, {"student": np.ones((4, 4))}, {}, "`data` must be a dict"),
+        (distiller, [1, 2], {}, "`data` must be a"),
+        (distiller, {"student": np.ones((4, 4))}, {}, "`data` must be a"),
         (distiller, pairs()[0], {"dtype": "int8"}, "`dtype` must be"),
         (joint, pairs()[0], {}, "whose teacher is frozen"),
         (lambda: classifier(4), pairs()[0], {}, "`distiller` must be a `CrossModalDistiller`"),

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from keras_fdkd.analysis.similarity import band_similarity
+from keras_fdkd.arguments import check_integer
 
 
 class BandSimilarity(keras.callbacks.Callback):
@@ -35,8 +36,7 @@ class BandSimilarity(keras.callbacks.Callback):
 
     def __init__(self, data: Any, every: int = 1, **kwargs: Any) -> None:
         super().__init__()
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"`every` must be an integer >= 1. Received: every={every!r}.")
+        check_integer("every", every)
         self.data = data
         self.every = every
         self.kwargs = kwargs

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_fdkd.arguments import check_boolean
 from keras_fdkd.files import written_whole
 
 _FILE = re.compile(r"epoch-(\d+)\.weights\.h5")
@@ -53,6 +54,7 @@ class CrashSafeBackup(keras.callbacks.Callback):
             raise ValueError(
                 f"`folder` must be the path of a local folder. Received: folder={folder!r}."
             )
+        check_boolean("keep", keep)
         self.folder = Path(folder)
         self.keep = keep
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """The data of a distiller: paired batches, and the outputs of a teacher that ran once."""
 
+from keras_fdkd.data.finite import check_finite, checked
 from keras_fdkd.data.pairs import (
     INDEX,
     STUDENT,
@@ -8,6 +9,7 @@ from keras_fdkd.data.pairs import (
     check_pair,
     check_samples,
     is_pair,
+    with_samples_of,
 )
 from keras_fdkd.data.teacher_cache import cache_teacher
 
@@ -17,7 +19,10 @@ __all__ = [
     "TEACHER",
     "TEACHER_OUTPUTS",
     "cache_teacher",
+    "check_finite",
     "check_pair",
     "check_samples",
+    "checked",
     "is_pair",
+    "with_samples_of",
 ]

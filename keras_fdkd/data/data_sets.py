@@ -30,35 +30,49 @@ def data_set_batches(data: Any) -> tuple[Iterator[tuple[np.ndarray, Any]], int |
         return (_keys_and_inputs(batch) for batch in data), count if count > 0 else None
     if _is_a(data, "torch", "DataLoader"):
         return (_keys_and_inputs(batch) for batch in data), len(data)
-    raise ValueError(
-        '`data` must be a dict {"teacher": ..., "student": ...} of arrays, a '
-        "`keras.utils.PyDataset`, a `tf.data.Dataset` or a torch `DataLoader`. "
-        f"Received: data of type {type(data).__name__}."
-    )
+    raise _unknown(data)
 
 
 def with_outputs(data: Any, store: OutputStore) -> Any:
     """Return the data set with the outputs in `store` in place of the teacher's inputs."""
+    return mapped(data, _Join(store), _GraphJoin(store))
+
+
+def mapped(
+    data: Any, function: Callable[[int, Any], Any], in_graph: Callable[[Any, Any], Any]
+) -> Any:
+    """Return a data set of the same kind, each batch as `function` makes it.
+
+    Args:
+        data: A `keras.utils.PyDataset`, `tf.data.Dataset` or torch `DataLoader`.
+        function: From the number of a batch and the batch to another batch.
+        in_graph: The same for `tf.data`, in TensorFlow's operations.
+
+    Raises:
+        ValueError: If `data` is something else.
+    """
     if isinstance(data, keras.utils.PyDataset):
-        return _Joined(data, store)
+        return _Mapped(data, function)
     if _is_a(data, "torch", "DataLoader"):
-        joined = copy.copy(data)
-        joined.collate_fn = _Collate(data.collate_fn, store)
-        return joined
-    return data.map(_Lookup(store))
+        loader = copy.copy(data)
+        loader.collate_fn = _Collate(data.collate_fn, function)
+        return loader
+    if _is_a(data, "tensorflow", "Dataset"):
+        return data.enumerate().map(in_graph)
+    raise _unknown(data)
 
 
-class _Joined(keras.utils.PyDataset):
-    def __init__(self, data: keras.utils.PyDataset, store: OutputStore) -> None:
+class _Mapped(keras.utils.PyDataset):
+    def __init__(self, data: keras.utils.PyDataset, function: Callable[[int, Any], Any]) -> None:
         super().__init__(data.workers, data.use_multiprocessing, data.max_queue_size)
-        self.data, self.store = data, store
+        self.data, self.function = data, function
 
     @property
     def num_batches(self) -> int:
         return self.data.num_batches
 
     def __getitem__(self, step: int) -> Any:
-        return _join(self.data[step], self.store)
+        return self.function(step, self.data[step])
 
     def on_epoch_begin(self) -> None:
         self.data.on_epoch_begin()
@@ -68,44 +82,61 @@ class _Joined(keras.utils.PyDataset):
 
 
 class _Collate:
-    """Puts the samples of a torch `DataLoader` together and looks up their outputs."""
+    """Puts the samples of a torch `DataLoader` together, and what `function` makes of them."""
 
-    def __init__(self, collate: Callable[[Any], Any], store: OutputStore) -> None:
-        self.collate, self.store = collate, store
+    def __init__(self, collate: Callable[[Any], Any], function: Callable[[int, Any], Any]) -> None:
+        self.collate, self.function = collate, function
+        self.number = 0
 
     def __call__(self, samples: Any) -> Any:
-        import torch
-
-        x, *rest = _join(self.collate(samples), self.store)
-        x[TEACHER_OUTPUTS] = keras.tree.map_structure(torch.as_tensor, x[TEACHER_OUTPUTS])
-        return (x, *rest)
+        number, self.number = self.number, self.number + 1
+        return self.function(number, self.collate(samples))
 
 
-class _Lookup:
-    """Looks outputs up inside a `tf.data` pipeline."""
+class _Join:
+    """Puts the outputs of the teacher in the place of its inputs."""
 
     def __init__(self, store: OutputStore) -> None:
         self.store = store
 
-    def __call__(self, *batch: Any) -> Any:
+    def __call__(self, number: int, batch: Any) -> Any:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        outputs: Any = _take(self.store, _keys(to_numpy(_what_tells(x))))
+        if _is_a(keras.tree.flatten(x)[0], "torch", "Tensor"):
+            import torch
+
+            outputs = {name: torch.as_tensor(values) for name, values in outputs.items()}
+        return keras.utils.pack_x_y_sample_weight(_without_teacher(x, outputs), y, sample_weight)
+
+
+class _GraphJoin:
+    """The same inside a `tf.data` pipeline."""
+
+    def __init__(self, store: OutputStore) -> None:
+        self.store = store
+
+    def __call__(self, number: Any, batch: Any) -> Any:
         import tensorflow as tf
 
-        x, *rest = batch if len(batch) > 1 else (batch[0],)
-        known = {key: x[key] for key in x if key != TEACHER}
-        leaves = keras.tree.flatten(_what_tells(known))
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        told = _what_tells(x)
+        leaves = keras.tree.flatten(told)
         names = list(self.store.arrays)
 
         def take(*arrays: Any) -> list[np.ndarray]:
-            told = keras.tree.pack_sequence_as(_what_tells(known), [a.numpy() for a in arrays])
-            rows = _take(self.store, _keys(told))
+            known = keras.tree.pack_sequence_as(told, [array.numpy() for array in arrays])
+            rows = _take(self.store, _keys(known))
             return [rows[name] for name in names]
 
         types = [tf.as_dtype(self.store.arrays[name].dtype) for name in names]
-        outputs = tf.py_function(take, leaves, types)
-        for name, value in zip(names, outputs, strict=True):
-            value.set_shape((leaves[0].shape[0], *self.store.arrays[name].shape[1:]))
-        known[TEACHER_OUTPUTS] = dict(zip(names, outputs, strict=True))
-        return (known, *rest)
+        outputs = dict(zip(names, tf.py_function(take, leaves, types), strict=True))
+        for name, values in outputs.items():
+            values.set_shape((leaves[0].shape[0], *self.store.arrays[name].shape[1:]))
+        return keras.utils.pack_x_y_sample_weight(_without_teacher(x, outputs), y, sample_weight)
+
+
+def _without_teacher(x: Any, outputs: Any) -> Any:
+    return {**{key: x[key] for key in x if key != TEACHER}, TEACHER_OUTPUTS: outputs}
 
 
 def _what_tells(x: Any) -> Any:
@@ -126,14 +157,7 @@ def _keys_and_inputs(batch: Any) -> tuple[np.ndarray, Any]:
         raise ValueError(
             'The batches already hold "teacher_outputs": there is nothing to run the teacher on.'
         )
-    return _keys(_numpy(_what_tells(x))), _numpy(x[TEACHER])
-
-
-def _join(batch: Any, store: OutputStore) -> Any:
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-    outputs = _take(store, _keys(_numpy(_what_tells(x))))
-    x = {**{key: value for key, value in x.items() if key != TEACHER}, TEACHER_OUTPUTS: outputs}
-    return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+    return _keys(to_numpy(_what_tells(x))), to_numpy(x[TEACHER])
 
 
 def _take(store: OutputStore, keys: np.ndarray) -> dict[str, np.ndarray]:
@@ -146,7 +170,8 @@ def _take(store: OutputStore, keys: np.ndarray) -> dict[str, np.ndarray]:
         ) from None
 
 
-def _numpy(values: Any) -> Any:
+def to_numpy(values: Any) -> Any:
+    """Return nested arrays of any backend as NumPy arrays."""
     return keras.tree.map_structure(ops.convert_to_numpy, values)
 
 
@@ -162,4 +187,12 @@ def _refuse_infinite(data: Any) -> None:
     raise ValueError(
         "The teacher runs over the data set once, so it must have an end: leave `repeat()` to what "
         f"comes back. Received: {data!r}."
+    )
+
+
+def _unknown(data: Any) -> ValueError:
+    return ValueError(
+        "`data` must be a `keras.utils.PyDataset`, a `tf.data.Dataset`, a torch `DataLoader` or, "
+        'for `cache_teacher`, a dict {"teacher": ..., "student": ...} of arrays. '
+        f"Received: data={data!r}."
     )

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import keras
+from keras import ops
 
 TEACHER, STUDENT, TEACHER_OUTPUTS = "teacher", "student", "teacher_outputs"
 INDEX = "index"
@@ -100,3 +101,22 @@ def _samples(leaf: Any) -> int | None:
     if shape is None or getattr(shape, "rank", 0) is None:  # TensorFlow may not know the rank.
         return None
     return shape[0] if len(shape) else None
+
+
+def with_samples_of(student: Any, outputs: Any) -> Any:
+    """Return the teacher's outputs, with an error in the step if they have not as many rows.
+
+    Where the batch size is known, `check_samples` says so before. TensorFlow may learn it in the
+    step alone, and would compare a single row with all.
+    """
+    first = keras.tree.flatten(student)[0]
+    if first.shape[0] is not None:
+        return outputs
+
+    def same(leaf: Any) -> Any:
+        if None in leaf.shape[1:]:
+            return leaf
+        with keras.name_scope("teacher_must_have_the_samples_of_student"):
+            return ops.reshape(leaf, (ops.shape(first)[0], *leaf.shape[1:]))
+
+    return keras.tree.map_structure(same, outputs)

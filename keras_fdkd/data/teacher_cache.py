@@ -9,9 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_fdkd.arguments import check_choice, check_integer
 from keras_fdkd.data.data_sets import data_set_batches, with_outputs
 from keras_fdkd.data.output_store import OutputStore
-from keras_fdkd.data.pairs import TEACHER, TEACHER_OUTPUTS, is_pair
+from keras_fdkd.data.pairs import TEACHER, TEACHER_OUTPUTS, check_samples, is_pair
 from keras_fdkd.fingerprints import fingerprint, row_keys
 
 
@@ -75,12 +76,17 @@ def cache_teacher(
             "`distiller` must be a `CrossModalDistiller` whose teacher is frozen. "
             f"Received: distiller={distiller!r}."
         )
-    if dtype not in (None, "float16", "float32"):
-        raise ValueError(
-            f"`dtype` must be 'float16', 'float32' or None. Received: dtype={dtype!r}."
-        )
+    check_choice("dtype", dtype, ("float16", "float32"), optional=True)
+    check_integer("batch_size", batch_size)
+    check_integer("verbose", verbose, 0)
+    if path is not None and (not isinstance(path, (str, Path)) or not str(path)):
+        raise ValueError(f"`path` must be a local folder or `None`. Received: path={path!r}.")
     total: int | None
     if is_pair(data) and TEACHER in data:
+        try:
+            check_samples(data)
+        except ValueError as error:
+            raise ValueError(f"`data`: {error}") from None
         batches, total, identity = _array_batches(data[TEACHER], batch_size)
     else:
         (batches, total), identity = data_set_batches(data), ""

@@ -7,7 +7,14 @@ import keras
 from keras import ops
 
 from keras_fdkd.arguments import is_number
-from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_samples, is_pair
+from keras_fdkd.data import (
+    STUDENT,
+    TEACHER,
+    TEACHER_OUTPUTS,
+    check_samples,
+    is_pair,
+    with_samples_of,
+)
 from keras_fdkd.distillers.c2kd_terms import bidirectional_terms
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 from keras_fdkd.features import FEATURES, PREDICTIONS, check_model
@@ -168,6 +175,7 @@ class C2KDDistiller(CrossModalDistiller):
             _refuse_outputs()
         check_samples(inputs)
         teacher = self._teacher_tap(outputs[_INPUTS], training=training)
+        teacher = with_samples_of(inputs[STUDENT], teacher)
         student = self._student_tap(inputs[STUDENT], training=training)
         return {
             PREDICTIONS: student[PREDICTIONS],

@@ -6,7 +6,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.data import INDEX, STUDENT, TEACHER, TEACHER_OUTPUTS, check_samples, is_pair
+from keras_fdkd.data import (
+    INDEX,
+    STUDENT,
+    TEACHER,
+    TEACHER_OUTPUTS,
+    check_samples,
+    is_pair,
+    with_samples_of,
+)
 from keras_fdkd.distillers.align_loss import is_on_probabilities
 from keras_fdkd.distillers.checks import per_sample
 from keras_fdkd.distillers.loss_terms import LossTerms
@@ -156,7 +164,7 @@ class CrossModalDistiller(PairedModel):
         if not (is_pair(inputs) and TEACHER_OUTPUTS in inputs):
             return student[PREDICTIONS]
         check_samples(inputs)  # A row of one side would be compared with all of the other.
-        teacher = inputs[TEACHER_OUTPUTS]
+        teacher = with_samples_of(inputs[STUDENT], inputs[TEACHER_OUTPUTS])
         compared = self.compare(teacher, student, training)
         if self._loss_terms.losses:
             compared[_LOSSES] = self._loss_terms.compare(

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.data import STUDENT, TEACHER_OUTPUTS, check_samples, is_pair
+from keras_fdkd.data import STUDENT, TEACHER_OUTPUTS, check_finite, check_samples, is_pair
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 from keras_fdkd.distillers.mutual_checks import check_directions
 from keras_fdkd.distillers.resumable import Resumable
@@ -154,6 +154,7 @@ class MutualDistiller(Resumable):
         self._freeze_teachers()
         if y is not None:
             self._check_data(x)
+            check_finite(x)
             for inner in self.distillers.values():
                 inner._check_labels(y)
         return super().fit(x, y, *args, **kwargs)

@@ -11,6 +11,7 @@ from keras_fdkd.data import (
     STUDENT,
     TEACHER,
     TEACHER_OUTPUTS,
+    check_finite,
     check_pair,
     check_samples,
     is_pair,
@@ -118,12 +119,21 @@ class PairedModel(Resumable):
 
         Returns:
             A `keras.callbacks.History`.
+
+        Raises:
+            ValueError: If the sides differ in their samples, arrays hold NaN or infinity, or labels
+                are out of range. Data sets, and arrays in files, are not read beforehand:
+                `keras_fdkd.data.checked` looks at their batches.
         """
         self._freeze_teacher()
         # Anything but arrays is a data set, which yields the pair: `train_step` checks it.
-        if y is not None:
+        if y is not None or is_pair(x):
             self._check_pair(x)
+            check_finite(x)
             self._check_labels(y)
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, (list, tuple)) and is_pair(validation[0]):
+            check_samples(validation[0])
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:

@@ -1,0 +1,103 @@
+"""NaN and infinity in the inputs: errors that name the side, and the samples or the batch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_fdkd.data.data_sets import mapped, to_numpy
+from keras_fdkd.data.pairs import check_pair
+
+
+def check_finite(x: Mapping[str, Any]) -> None:
+    """Raise if arrays in memory hold NaN or infinity.
+
+    Args:
+        x: Inputs by the name of the side. Memory maps are left out: reading them may take long.
+
+    Raises:
+        ValueError: Naming the side and the first samples.
+
+    Example:
+    >>> check_finite({"teacher": np.ones((3, 2)), "student": np.array([[1.0], [np.nan], [1.0]])})
+    Traceback (most recent call last):
+    ...
+    ValueError: ... Received: NaN or infinity in 1 of 3 samples of student, the first: [1].
+    """
+    _check(x, "", (np.memmap,))
+
+
+def checked(data: Any) -> Any:
+    """Return a data set that raises at the first batch with NaN, infinity or a missing sample.
+
+    Args:
+        data: A `keras.utils.PyDataset`, `tf.data.Dataset` or torch `DataLoader` of batches `(x, y)`
+            or `(x, y, sample_weight)`, `x` a dict of both sides.
+
+    Returns:
+        A data set of the same kind with the same batches. Its `ValueError` (from TensorFlow, an
+        error of its own that holds the message) names the side, the batch as counted from 0 and
+        the samples in it, or the sides that differ in their number of samples. The workers of a
+        torch `DataLoader` count the batches that each of them loads.
+
+    Raises:
+        ValueError: If `data` is of another kind.
+
+    Example:
+    >>> class Data(keras.utils.PyDataset):
+    ...     def __len__(self):
+    ...         return 2
+    ...     def __getitem__(self, step):
+    ...         x = np.full((4, 3), np.inf if step else 1.0)
+    ...         return {"teacher": x, "student": np.ones((4, 2))}, np.zeros(4)
+    >>> batch = checked(Data())[0]
+    >>> checked(Data())[1]
+    Traceback (most recent call last):
+    ...
+    ValueError: ... Received: NaN or infinity in 4 of 4 samples of teacher in batch 1, ...
+    """
+    return mapped(data, _check_batch, _check_in_graph)
+
+
+def _check_batch(number: int, batch: Any) -> Any:
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    _check_side_by_side(number, x)
+    return batch
+
+
+def _check_side_by_side(number: int, x: Any) -> None:
+    try:
+        check_pair(x, ())
+    except ValueError as error:
+        raise ValueError(f"In batch {number}: {error}") from None
+    _check(x, f" in batch {number}", ())
+
+
+def _check_in_graph(number: Any, batch: Any) -> Any:
+    import tensorflow as tf
+
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+
+    def check(number: Any, *leaves: Any) -> None:
+        arrays = [leaf.numpy() for leaf in leaves]
+        _check_side_by_side(int(number), keras.tree.pack_sequence_as(x, arrays))
+
+    with tf.control_dependencies([tf.py_function(check, [number, *keras.tree.flatten(x)], [])]):
+        return keras.tree.map_structure(tf.identity, batch)
+
+
+def _check(x: Mapping[str, Any], where: str, leave_out: tuple[type, ...]) -> None:
+    for side, inputs in x.items():
+        for leaf in keras.tree.flatten(inputs):
+            if isinstance(leaf, leave_out) or not hasattr(leaf, "shape"):
+                continue
+            values = to_numpy(leaf)
+            if values.dtype.kind not in "fc" or np.isfinite(values).all():
+                continue
+            rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+            raise ValueError(
+                "Inputs must be finite: leave such samples out, or fill them in. Received: NaN or "
+                f"infinity in {len(rows)} of {len(values)} samples of {side}{where}, the first: "
+                f"{rows[:5].tolist()}."
+            )
