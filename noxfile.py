@@ -68,6 +68,15 @@ def export(session: nox.Session, backend: str) -> None:
 
 
 @nox.session
+@nox.parametrize("backend", [nox.param(name, id=name) for name in BACKENDS])
+def hub(session: nox.Session, backend: str) -> None:
+    """Distil between models of KerasHub, which brings TensorFlow into each environment."""
+    install(session, backend, extra="dev,hub")
+    env = {**QUIET, "KERAS_BACKEND": backend}
+    session.run("python", "-m", "pytest", "tests/test_hub.py", *session.posargs, env=env)
+
+
+@nox.session
 def compare(session: nox.Session) -> None:
     """Train the same model on the same batches with each backend, side by side."""
     install(session, *BACKENDS, extra="recipes")

@@ -240,9 +240,9 @@ class CrossModalDistiller(PairedModel):
         return set(self._trackers) - {"task_loss"}
 
     def get_config(self) -> dict[str, Any]:
-        config = {
-            "teacher": keras.saving.serialize_keras_object(self.teacher),
-            "student": keras.saving.serialize_keras_object(self.student),
+        config: dict[str, Any] = {
+            "teacher": _without_compile(self.teacher),
+            "student": _without_compile(self.student),
             "teacher_features": self._teacher_tap.paths.get(FEATURES),
             "student_features": self._student_tap.paths.get(FEATURES),
             "losses": [
@@ -277,3 +277,12 @@ def _split(x: Any, y_pred: Any) -> tuple[Any, dict[str, Any] | None]:
 def _copies(sample_weight: Any) -> Any:
     """On PyTorch, Keras multiplies the mask of ignored labels into the weights it was given."""
     return None if sample_weight is None else keras.tree.map_structure(ops.copy, sample_weight)
+
+
+def _without_compile(model: keras.Model) -> dict[str, Any]:
+    """Serialize a model as a part of the distiller, which alone is compiled.
+
+    KerasHub compiles its tasks when it makes them, and Keras warns when it loads such a one.
+    """
+    config = keras.saving.serialize_keras_object(model)
+    return {name: value for name, value in config.items() if name != "compile_config"}

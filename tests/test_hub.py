@@ -1,0 +1,83 @@
+"""KerasHub's models as teacher and student: `nox -s hub` installs it, which brings TensorFlow."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import cross_entropy
+
+from keras_fdkd import FrequencyDistiller, fingerprint
+
+keras_hub = pytest.importorskip("keras_hub", reason="`nox -s hub` installs it")
+
+
+def image_classifier():
+    backbone = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[3],
+        stackwise_num_filters=[64, 64],
+        stackwise_num_blocks=[1, 1],
+        stackwise_num_strides=[1, 2],
+        block_type="basic_block",
+        image_shape=(16, 16, 3),
+    )
+    return keras_hub.models.ResNetImageClassifier(backbone, num_classes=3, preprocessor=None)
+
+
+def text_classifier():
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=50, num_layers=2, num_heads=2, hidden_dim=16, intermediate_dim=32,
+        max_sequence_length=8,
+    )  # fmt: skip
+    return keras_hub.models.BertTextClassifier(backbone, num_classes=3, preprocessor=None)
+
+
+def data(samples=16):
+    rng = np.random.default_rng(0)
+    text = {
+        "token_ids": rng.integers(50, size=(samples, 8)).astype("int32"),
+        "segment_ids": np.zeros((samples, 8), "int32"),
+        "padding_mask": np.ones((samples, 8), "int32"),
+    }
+    image = rng.normal(size=(samples, 16, 16, 3)).astype("float32")
+    return text, image, rng.integers(3, size=samples).astype("int32")
+
+
+@pytest.mark.parametrize("direction", ["text to image", "image to text"])
+def test_nested_models(direction, tmp_path):
+    text, image, labels = data()
+    sides = [(text_classifier(), text), (image_classifier(), image)]
+    if direction == "image to text":
+        sides.reverse()
+    (teacher, teacher_inputs), (student, student_inputs) = sides
+    distiller = FrequencyDistiller(teacher, student)
+    distiller.compile(keras.optimizers.Adam(1e-2), loss=cross_entropy(), metrics=["accuracy"])
+    x = {"teacher": teacher_inputs, "student": student_inputs}
+    before = fingerprint(teacher)
+    history = distiller.fit(x, labels, batch_size=8, epochs=6, verbose=0).history
+    assert fingerprint(teacher) == before
+    assert history["low_loss"][-1] < history["low_loss"][0]
+    assert history["task_loss"][-1] < history["task_loss"][0]
+    distiller.save_weights(tmp_path / "d.weights.h5")
+    distiller.save(tmp_path / "d.keras")
+    loaded = keras.saving.load_model(tmp_path / "d.keras")
+    np.testing.assert_allclose(
+        loaded.predict(student_inputs, verbose=0),
+        distiller.predict(student_inputs, verbose=0),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_layers_by_path(inside):
+    text, image, labels = data()
+    teacher, student = text_classifier(), image_classifier()
+    paths = {"student_features": "output_dropout"}
+    if inside:
+        paths["teacher_features"] = f"{teacher.backbone.name}/pooled_dense"
+    distiller = FrequencyDistiller(teacher, student, **paths)
+    distiller.compile("adam", loss=cross_entropy())
+    logs = distiller.fit({"teacher": text, "student": image}, labels, verbose=0).history
+    assert np.isfinite(logs["loss"]).all()
+    feature, _ = distiller.predict_features({"teacher": text, "student": image})
+    assert feature.shape == (16, 16)
