@@ -17,7 +17,7 @@ import h5py
 import keras
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from conftest import classifier, cross_entropy, pairs
 

@@ -142,7 +142,7 @@ def test_callback():
     final = band_similarity(distiller, x, shuffles=2).mean
     for kind, value in final.items():
         assert history[f"similarity_{kind}"][-1] == pytest.approx(value, abs=1e-5)
-    with pytest.raises(ValueError, match="`every` must be an integer >= 1"):
+    with pytest.raises(ValueError, match="`every` must be a positive integer"):
         BandSimilarity(x, every=0)
 
 

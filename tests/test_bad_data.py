@@ -284,14 +284,18 @@ class Ragged(Pairs):
 
 
 @pytest.mark.parametrize("method", ["fit", "evaluate"])
-@pytest.mark.parametrize("make", [FrequencyDistiller, C2KDDistiller])
-def test_ragged_batches_of_a_dataset(method, make):
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [(FrequencyDistiller, {"align_weight": 0}), (FrequencyDistiller, {}), (C2KDDistiller, {})],
+)
+def test_ragged_batches_of_a_dataset(method, make, options):
     """One teacher row would be compared with every student row."""
-    distiller = make(classifier(6), classifier(4))
+    distiller = make(classifier(6), classifier(4), **options)
     distiller.compile("adam", loss=cross_entropy())
     expected = r"(teacher|teacher_outputs) 1.*student 8|student 8.*1"
-    if keras.config.backend() == "tensorflow":  # Its generators tell no batch sizes.
-        expected = "teacher_must_have_the_samples_of_student"
+    if keras.config.backend() == "tensorflow":
+        # Its generators tell no batch sizes; the heads may be the first to miss samples.
+        expected = "teacher_must_have_the_samples_of_student|SparseSoftmaxCrossEntropy"
     with pytest.raises(Exception, match=expected):
         getattr(distiller, method)(Ragged(*pairs(16), 8), verbose=0)
 

@@ -19,6 +19,7 @@ from keras_fdkd.distillers.align_loss import is_on_probabilities
 from keras_fdkd.distillers.checks import per_sample
 from keras_fdkd.distillers.loss_terms import LossTerms
 from keras_fdkd.distillers.paired_model import PairedModel
+from keras_fdkd.distillers.replicas import replicas
 from keras_fdkd.features import FEATURES, PREDICTIONS
 
 _LOSSES = "losses"
@@ -203,8 +204,8 @@ class CrossModalDistiller(PairedModel):
     ) -> Any:
         predictions, compared = _split(x, y_pred)
         weights = _copies(sample_weight)
-        logs = {"task_loss": self._task_loss(x, y, predictions, weights, training)}
-        total = logs["task_loss"]
+        total = self._task_loss(x, y, predictions, weights, training)
+        logs = {"task_loss": total * replicas()}
         size = ops.shape(keras.tree.flatten(x)[0])[0]
         if compared is not None:
             sample_weight = per_sample(sample_weight, size)
@@ -212,7 +213,7 @@ class CrossModalDistiller(PairedModel):
             terms, monitors = self.terms(compared, y, sample_weight)
             for name, (weight, value) in {**added, **terms}.items():
                 total = total + weight * value
-                logs[name] = value
+                logs[name] = value * replicas()
             logs.update(monitors)
         for name, value in logs.items():
             self._trackers[name].update_state(value, sample_weight=size)

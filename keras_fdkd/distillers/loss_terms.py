@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.distillers.checks import check_weights
+from keras_fdkd.distillers.replicas import replicas
 from keras_fdkd.features import PREDICTIONS
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
 
@@ -114,6 +115,8 @@ class LossTerms:
                 value = loss.compute_loss(teacher, student, y=y, sample_weight=sample_weight)
             elif sample_weight is None:
                 value = loss.compute_loss(*pair)
+                if isinstance(loss, _KERAS) and not _divides_by_replicas(loss):
+                    value = value / replicas()
             else:
                 raise ValueError(
                     f"`{type(loss).__name__}` takes no sample weights, so `sample_weight` and "
@@ -131,6 +134,10 @@ class LossTerms:
 
 _LAYER = "layer:"
 _KERAS = (keras.distillation.LogitsDistillation, keras.distillation.FeatureDistillation)
+
+
+def _divides_by_replicas(loss: Any) -> bool:
+    return all(isinstance(inner, keras.losses.Loss) for inner in keras.tree.flatten(loss.loss))
 
 
 def _warn_of_raw_logits(loss: Any) -> None:

@@ -9,6 +9,7 @@ from keras import ops
 from keras_fdkd.data import STUDENT, TEACHER_OUTPUTS, check_finite, check_samples, is_pair
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 from keras_fdkd.distillers.mutual_checks import check_directions
+from keras_fdkd.distillers.replicas import replicas
 from keras_fdkd.distillers.resumable import Resumable
 
 _LOSSES = "layer_losses"
@@ -226,7 +227,7 @@ class MutualDistiller(Resumable):
             inner._losses_override[:] = losses  # As Keras hands them on under JAX.
             value = inner.compute_loss(x[name], y, outputs, sample_weight, training)
             inner._losses_override.clear()
-            inner._loss_tracker.update_state(value, sample_weight=size)
+            inner._loss_tracker.update_state(value * replicas(), sample_weight=size)
             total = total + value
         return total
 

@@ -1,0 +1,16 @@
+"""How many replicas share a step: the losses of Keras take their part of the batch's mean."""
+
+import keras
+
+
+def replicas() -> int:
+    """Return the number of replicas of the current `tf.distribute` strategy, 1 elsewhere.
+
+    TensorFlow sums the gradients of the replicas, so every `keras.losses.Loss` divides its value by
+    their number there. What a function of Keras gives has to be divided, what is logged multiplied.
+    """
+    if keras.config.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
