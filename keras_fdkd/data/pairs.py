@@ -104,19 +104,17 @@ def _samples(leaf: Any) -> int | None:
 
 
 def with_samples_of(student: Any, outputs: Any) -> Any:
-    """Return the teacher's outputs, with an error in the step if they have not as many rows.
+    """Return the teacher's outputs, or NaN if they have not as many rows as the student's inputs.
 
-    Where the batch size is known, `check_samples` says so before. TensorFlow may learn it in the
-    step alone, and would compare a single row with all.
+    Where the batch size is known, `check_samples` raises before. TensorFlow may learn it in the
+    step alone, where it would compare a single row with all, and where XLA drops assertions.
     """
     first = keras.tree.flatten(student)[0]
     if first.shape[0] is not None:
         return outputs
 
     def same(leaf: Any) -> Any:
-        if None in leaf.shape[1:]:
-            return leaf
-        with keras.name_scope("teacher_must_have_the_samples_of_student"):
-            return ops.reshape(leaf, (ops.shape(first)[0], *leaf.shape[1:]))
+        equal = ops.equal(ops.shape(leaf)[0], ops.shape(first)[0])
+        return leaf + ops.cast(ops.where(equal, 0.0, float("nan")), leaf.dtype)
 
     return keras.tree.map_structure(same, outputs)
