@@ -95,11 +95,11 @@ def test_half_precision_is_near_full(make, name, policy):
 
 
 @pytest.mark.parametrize("name", POLICIES)
-@pytest.mark.parametrize("rows", ["zero", "constant", "large", "tiny"])
-def test_rows_at_the_edge(rows, name, policy):
+def test_rows_at_the_edge(name, policy):
     x, y = data()
     for side in ("teacher", "student"):
-        x[side][:8] = {"zero": 0, "constant": 3, "large": 500, "tiny": 1e-7}[rows]
+        for start, value in ((0, 0), (2, 3), (4, 500), (6, 1e-7)):
+            x[side][start : start + 2] = value
     policy(name)
     for make in (everything, projected):
         distiller = make()

@@ -105,10 +105,10 @@ class LayerAttention(keras.layers.Layer):
         )
         keys = self.bilinear(keys, training=training)
         keys = ops.reshape(keys, (-1, len(student), len(teacher), self.dim))
-        scores = ops.einsum("nstd,ntd->nts", keys, queries)
-        scores = scores + ops.matmul(self.teacher_positions, ops.transpose(self.student_positions))
-        scores = ops.cast(scores, "float64" if self.compute_dtype == "float64" else "float32")
-        scores = scores / self.dim**0.5
+        dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        scores = ops.cast(ops.einsum("nstd,ntd->nts", keys, queries), dtype)
+        places = ops.matmul(self.teacher_positions, ops.transpose(self.student_positions))
+        scores = (scores + ops.cast(places, dtype)) / self.dim**0.5
         # Not `ops.softmax`, which warns of a student with one layer.
         attention = ops.exp(scores - ops.logsumexp(scores, axis=-1, keepdims=True))
         return teacher, (student, attention)
