@@ -11,7 +11,8 @@ def written_whole(path: "str | Path") -> Iterator[Path]:
     """Give a path to write to, which takes the place of `path` once it is complete on disk.
 
     A process that is killed on the way leaves `path` as it was, and beside it a file `part-...`
-    that the next attempt overwrites.
+    with the number of the process, which may be deleted. Of several that write at once, the last
+    one wins, with a whole file.
 
     Args:
         path: A local file, whose folder exists.
@@ -25,7 +26,7 @@ def written_whole(path: "str | Path") -> Iterator[Path]:
     '1 2 3'
     """
     path = Path(path)
-    part = path.with_name(f"part-{path.name}")
+    part = path.with_name(f"part-{os.getpid()}-{path.name}")
     try:
         yield part
         with part.open("rb+") as file:

@@ -15,6 +15,7 @@ def test_killed_training_ends_the_same(tmp_path):
     difference, progress, _ = disturb(tmp_path, kills=2, longest=2.0)
     assert difference < 1e-5
     assert progress == sorted(progress)
+    assert progress[-1] > 0
 
 
 class Interrupted(keras.callbacks.Callback):
@@ -78,6 +79,14 @@ def test_the_next_fit_begins_anew(tmp_path):
     fit(distiller(), [CrashSafeBackup(tmp_path, keep=True)], epochs=2)
     model = distiller()
     assert fit(model, [CrashSafeBackup(tmp_path)], epoch=2).epoch == [2, 3]
+    assert fit(model, []).epoch == [0, 1, 2, 3]
+
+
+def test_an_interrupted_fit_leaves_no_epoch_behind(tmp_path):
+    fit(distiller(), [CrashSafeBackup(tmp_path, keep=True)], epochs=2)
+    model = distiller()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, [CrashSafeBackup(tmp_path, keep=True), Interrupted(2, 1)], epoch=2)
     assert fit(model, []).epoch == [0, 1, 2, 3]
 
 

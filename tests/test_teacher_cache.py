@@ -154,7 +154,21 @@ def changed_dtype():
     return distiller(), {"dtype": "float16"}
 
 
-@pytest.mark.parametrize("change", [changed_weights, changed_tap, changed_dtype])
+def changed_configuration():
+    model = distiller()
+    teacher = classifier(6, batch_norm=True)
+    teacher.set_weights(model.teacher.get_weights())
+    teacher.get_layer("pool").activation = keras.activations.tanh
+    changed = FrequencyDistiller(
+        keras.models.clone_model(teacher), model.student, extra_losses=[KD()]
+    )
+    changed.teacher.set_weights(teacher.get_weights())
+    return changed, {}
+
+
+@pytest.mark.parametrize(
+    "change", [changed_weights, changed_tap, changed_dtype, changed_configuration]
+)
 def test_nothing_stale(change, tmp_path, monkeypatch):
     x, _ = pairs()
     cache_teacher(distiller(), x, tmp_path, verbose=0)
@@ -166,6 +180,15 @@ def test_nothing_stale(change, tmp_path, monkeypatch):
     tolerance = {"rtol": 1e-3, "atol": 1e-3} if options else {"rtol": 1e-6, "atol": 1e-6}
     for name, values in expected.items():
         np.testing.assert_allclose(cached["teacher_outputs"][name], values, **tolerance)
+
+
+def test_other_inputs_of_a_data_set_are_refused(tmp_path):
+    x, y = pairs()
+    x["index"] = np.arange(24)
+    model = distiller()
+    cache_teacher(model, Shuffled(x, y), tmp_path, verbose=0)
+    with pytest.raises(ValueError, match="`path` holds outputs for other inputs of the teacher"):
+        cache_teacher(model, Shuffled({**x, "teacher": x["teacher"] + 1}, y), tmp_path, verbose=0)
 
 
 def test_changed_inputs_are_not_stale(tmp_path):
@@ -180,9 +203,10 @@ def test_changed_inputs_are_not_stale(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.parametrize("size", [8, 12])
 @pytest.mark.parametrize("tail", [b"", b"torn"])
 @pytest.mark.parametrize("kind", [as_arrays, as_py_dataset])
-def test_a_killed_pass_goes_on(kind, tail, tmp_path, monkeypatch):
+def test_a_killed_pass_goes_on(kind, tail, size, tmp_path, monkeypatch):
     x, y = pairs()
     model = distiller()
     with monkeypatch.context() as patch:
@@ -194,8 +218,9 @@ def test_a_killed_pass_goes_on(kind, tail, tmp_path, monkeypatch):
     with (folder / "features.bin").open("ab") as file:
         file.write(tail)
     seen = count_batches(model, monkeypatch)
-    cached = cache_teacher(model, kind(x, y), tmp_path, batch_size=8, verbose=0)
+    cached = cache_teacher(model, kind(x, y), tmp_path, batch_size=size, verbose=0)
     assert len(seen) == 1
+    assert (folder / "keys.bin").stat().st_size == 24 * 8
     expected = model.predict_teacher(x["teacher"])
     if kind is as_arrays:
         outputs = cached["teacher_outputs"]
@@ -212,6 +237,24 @@ def test_half_precision_trains_alike(tmp_path):
     assert cached["teacher_outputs"]["features"].dtype == "float16"
     histories = [fit(model, data, y) for model, data in zip(models, (x, cached), strict=True)]
     np.testing.assert_allclose(histories[1]["loss"], histories[0]["loss"], rtol=2e-3)
+
+
+def test_half_precision_has_a_range():
+    x, _ = pairs()
+    x["teacher"] *= 1e7
+    with pytest.raises(ValueError, match="leaves the range of `dtype`"):
+        cache_teacher(distiller(), x, dtype="float16", verbose=0)
+
+
+def test_workers_that_live_on():
+    torch = pytest.importorskip("torch")
+    x, y = pairs()
+    samples = [({side: x[side][i] for side in x}, y[i]) for i in range(len(y))]
+    loader = torch.utils.data.DataLoader(samples, 8, num_workers=1, persistent_workers=True)
+    cached = cache_teacher(distiller(), loader, verbose=0)
+    for _ in range(2):
+        batches = [batch for batch, _ in cached]
+        assert all(sorted(batch) == ["student", "teacher_outputs"] for batch in batches)
 
 
 def test_processes_share_a_path(tmp_path):
@@ -255,11 +298,12 @@ def test_augmented_students_need_an_index():
         cached[0]
 
 
-def test_twins_need_an_index():
+def test_twins_need_an_index(tmp_path):
     x, y = pairs()
     x["student"][1] = x["student"][0]
-    with pytest.raises(ValueError, match='add `"index"`'):
-        cache_teacher(distiller(), Shuffled(x, y), verbose=0)
+    for _ in range(2):  # Nor later.
+        with pytest.raises(ValueError, match='add `"index"`'):
+            cache_teacher(distiller(), Shuffled(x, y), tmp_path, verbose=0)
     x["index"] = np.arange(24)
     cache_teacher(distiller(), Shuffled(x, y), verbose=0)
     x["teacher"][1] = x["teacher"][0]  # Real twins are no contradiction.

@@ -69,6 +69,8 @@ class CrashSafeBackup(keras.callbacks.Callback):
         return {int(match[1]): path for path, match in found.items() if match}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        for path in self.folder.glob("part-*-epoch-*.weights.h5"):
+            path.unlink()  # What a killed process left.
         if not self.epoch:
             return
         optimizer = self.model.optimizer
@@ -76,6 +78,9 @@ class CrashSafeBackup(keras.callbacks.Callback):
             optimizer.build(self.model.trainable_variables)
         self.model.load_weights(self._files()[self.epoch])
         self.model._initial_epoch = self.epoch  # Where Keras's own callback says it.
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.model._initial_epoch = None  # Keras would begin the next `fit` there too.
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         older = self._files()
@@ -86,7 +91,7 @@ class CrashSafeBackup(keras.callbacks.Callback):
                 path.unlink()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self.model._initial_epoch = None  # Keras would begin the next `fit` there too.
+        self.model._initial_epoch = None
         if not self.keep:
             for path in self._files().values():
                 path.unlink()

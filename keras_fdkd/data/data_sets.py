@@ -29,7 +29,7 @@ def data_set_batches(data: Any) -> tuple[Iterator[tuple[np.ndarray, Any]], int |
             _refuse_infinite(data)
         return (_keys_and_inputs(batch) for batch in data), count if count > 0 else None
     if _is_a(data, "torch", "DataLoader"):
-        return (_keys_and_inputs(batch) for batch in data), len(data)
+        return (_keys_and_inputs(batch) for batch in data), _length(data)
     raise _unknown(data)
 
 
@@ -55,7 +55,8 @@ def mapped(
         return _Mapped(data, function)
     if _is_a(data, "torch", "DataLoader"):
         loader = copy.copy(data)
-        loader.collate_fn = _Collate(data.collate_fn, function)
+        loader.collate_fn = _Collate(data.collate_fn, function, _length(data) or 2**62)
+        loader._iterator = None  # Workers that live on would go on with the old one.
         return loader
     if _is_a(data, "tensorflow", "Dataset"):
         return data.enumerate().map(in_graph)
@@ -71,6 +72,9 @@ class _Mapped(keras.utils.PyDataset):
     def num_batches(self) -> int:
         return self.data.num_batches
 
+    def __len__(self) -> int:
+        return self.num_batches
+
     def __getitem__(self, step: int) -> Any:
         return self.function(step, self.data[step])
 
@@ -84,12 +88,14 @@ class _Mapped(keras.utils.PyDataset):
 class _Collate:
     """Puts the samples of a torch `DataLoader` together, and what `function` makes of them."""
 
-    def __init__(self, collate: Callable[[Any], Any], function: Callable[[int, Any], Any]) -> None:
-        self.collate, self.function = collate, function
+    def __init__(
+        self, collate: Callable[[Any], Any], function: Callable[[int, Any], Any], count: int
+    ) -> None:
+        self.collate, self.function, self.count = collate, function, count
         self.number = 0
 
     def __call__(self, samples: Any) -> Any:
-        number, self.number = self.number, self.number + 1
+        number, self.number = self.number, (self.number + 1) % self.count
         return self.function(number, self.collate(samples))
 
 
@@ -173,6 +179,13 @@ def _take(store: OutputStore, keys: np.ndarray) -> dict[str, np.ndarray]:
 def to_numpy(values: Any) -> Any:
     """Return nested arrays of any backend as NumPy arrays."""
     return keras.tree.map_structure(ops.convert_to_numpy, values)
+
+
+def _length(loader: Any) -> int | None:
+    try:
+        return len(loader)
+    except TypeError:  # An iterable data set knows no length.
+        return None
 
 
 def _is_a(data: Any, package: str, name: str) -> bool:

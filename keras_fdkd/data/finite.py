@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_fdkd.data.data_sets import mapped, to_numpy
-from keras_fdkd.data.pairs import check_pair
+from keras_fdkd.data.pairs import check_samples
 
 
 def check_finite(x: Mapping[str, Any]) -> None:
@@ -33,7 +33,7 @@ def checked(data: Any) -> Any:
 
     Args:
         data: A `keras.utils.PyDataset`, `tf.data.Dataset` or torch `DataLoader` of batches `(x, y)`
-            or `(x, y, sample_weight)`, `x` a dict of both sides.
+            or `(x, y, sample_weight)`, `x` a dict of the inputs by side.
 
     Returns:
         A data set of the same kind with the same batches. Its `ValueError` (from TensorFlow, an
@@ -68,7 +68,7 @@ def _check_batch(number: int, batch: Any) -> Any:
 
 def _check_side_by_side(number: int, x: Any) -> None:
     try:
-        check_pair(x, ())
+        check_samples(x if isinstance(x, Mapping) else {"student": x})
     except ValueError as error:
         raise ValueError(f"In batch {number}: {error}") from None
     _check(x, f" in batch {number}", ())
@@ -88,16 +88,29 @@ def _check_in_graph(number: Any, batch: Any) -> Any:
 
 
 def _check(x: Mapping[str, Any], where: str, leave_out: tuple[type, ...]) -> None:
-    for side, inputs in x.items():
+    sides = x if isinstance(x, Mapping) else {"student": x}
+    for side, inputs in sides.items():
         for leaf in keras.tree.flatten(inputs):
             if isinstance(leaf, leave_out) or not hasattr(leaf, "shape"):
                 continue
             values = to_numpy(leaf)
-            if values.dtype.kind not in "fc" or np.isfinite(values).all():
+            if values.dtype.kind in "biuSUO" or not values.size:
                 continue
-            rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+            rows = _broken_rows(values.reshape(len(values), -1))
+            if not len(rows):
+                continue
             raise ValueError(
                 "Inputs must be finite: leave such samples out, or fill them in. Received: NaN or "
                 f"infinity in {len(rows)} of {len(values)} samples of {side}{where}, the first: "
                 f"{rows[:5].tolist()}."
             )
+
+
+def _broken_rows(values: np.ndarray) -> np.ndarray:
+    """Return the numbers of the rows that are not finite, in pieces that need little memory."""
+    size = max(1, 2**24 // values.shape[1])
+    found = [
+        start + np.flatnonzero(~np.isfinite(values[start : start + size]).all(axis=1))
+        for start in range(0, len(values), size)
+    ]
+    return np.concatenate(found)

@@ -14,6 +14,7 @@ import numpy as np
 from keras_fdkd.files import written_whole
 
 _KEYS, _SPEC, _COMPLETE = "keys", "spec.json", "complete.json"
+_INPUTS = "inputs"  # what the teacher saw: tells samples of one key apart
 
 
 class OutputStore:
@@ -28,8 +29,9 @@ class OutputStore:
 
     Example:
     >>> store = OutputStore()
-    >>> store.append(np.array([7, 3], "uint64"), {"features": np.array([[1.0], [2.0]])})
-    >>> store.complete()
+    >>> keys = np.array([7, 3], "uint64")
+    >>> store.append(keys, keys, {"features": np.array([[1.0], [2.0]])})
+    >>> store.open()
     >>> store.take(np.array([3, 7, 3]))["features"].ravel().tolist()
     [2.0, 1.0, 2.0]
     """
@@ -83,14 +85,21 @@ class OutputStore:
                 os.truncate(path, rows * sizes[name])
         return np.fromfile(files[_KEYS], "uint64") if rows else self.keys
 
-    def append(self, keys: np.ndarray, rows: dict[str, np.ndarray]) -> None:
-        """Add rows; the first ones say which arrays there are, of which shapes and dtypes."""
+    def append(self, keys: np.ndarray, inputs: np.ndarray, rows: dict[str, np.ndarray]) -> None:
+        """Add rows; the first ones say which arrays there are, of which shapes and dtypes.
+
+        Args:
+            keys: Of the samples, shape `(rows,)`.
+            inputs: Keys of what the teacher saw, shape `(rows,)`.
+            rows: By name, shape `(rows, ...)`.
+        """
         if not self._spec:
             self._spec = {name: (x.shape[1:], x.dtype.name) for name, x in rows.items()}
             if self.folder is not None:
                 with written_whole(self.folder / _SPEC) as part:
                     part.write_text(json.dumps(self._spec))
-        for name, values in {**rows, _KEYS: keys.astype("uint64")}.items():
+        told = {_INPUTS: inputs.astype("uint64"), _KEYS: keys.astype("uint64")}
+        for name, values in {**rows, **told}.items():
             shape, dtype = self._all()[name]
             if (values.shape[1:], values.dtype.name) != (tuple(shape), dtype):
                 raise ValueError(
@@ -102,19 +111,19 @@ class OutputStore:
             file.flush()
 
     def complete(self) -> None:
-        """Say that all rows are there, and open them for reading."""
+        """Say that all rows are there."""
         for file in self._buffers.values():
             if self.folder is not None:
                 os.fsync(file.fileno())
         if self.folder is not None:
             with written_whole(self.folder / _COMPLETE) as part:
                 part.write_text("{}")
-        self.open()
 
     def open(self) -> None:
-        """Open a complete store for reading."""
+        """Open the store for reading."""
         arrays = {name: self._read(name) for name in self._all()}
         self.keys = np.asarray(arrays.pop(_KEYS))
+        self.inputs = np.asarray(arrays.pop(_INPUTS))
         self.arrays = arrays
         self._order = np.argsort(self.keys, kind="stable")
         self._sorted = self.keys[self._order]
@@ -125,18 +134,25 @@ class OutputStore:
         Raises:
             KeyError: If one is not there.
         """
+        rows = self._rows(keys)
+        return {name: values[rows] for name, values in self.arrays.items()}
+
+    def agrees(self, keys: np.ndarray, inputs: np.ndarray) -> bool:
+        """Whether the rows of these keys, as far as they are there, are of these inputs."""
+        known = np.isin(keys, self.keys)
+        return bool((self.inputs[self._rows(keys[known])] == inputs[known]).all())
+
+    def _rows(self, keys: np.ndarray) -> np.ndarray:
         keys = np.asarray(keys).astype("uint64")
         places = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
         if not len(self._sorted) or (self._sorted[places] != keys).any():
             raise KeyError("no row with this key")
-        rows = self._order[places]
-        return {name: values[rows] for name, values in self.arrays.items()}
+        return self._order[places]
 
     def contradictory(self) -> bool:
-        """Whether rows of one key differ."""
+        """Whether rows of one key are of different inputs."""
         twins = np.flatnonzero(self._sorted[1:] == self._sorted[:-1])
-        first, second = self._order[twins], self._order[twins + 1]
-        return any((x[first] != x[second]).any() for x in self.arrays.values())
+        return bool((self.inputs[self._order[twins]] != self.inputs[self._order[twins + 1]]).any())
 
     def __getstate__(self) -> dict[str, Any]:
         # A memory map would travel to the workers of a data loader as the whole array.
@@ -155,7 +171,7 @@ class OutputStore:
             self._spec = {name: (tuple(shape), dtype) for name, (shape, dtype) in spec.items()}
 
     def _all(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        return {**self._spec, _KEYS: ((), "uint64")}
+        return {**self._spec, _INPUTS: ((), "uint64"), _KEYS: ((), "uint64")}
 
     def _row_bytes(self, name: str) -> int:
         shape, dtype = self._all()[name]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,12 @@ def cache_teacher(
     student's inputs: data sets may be shuffled. If the student's inputs are augmented at random,
     or two samples have the same one, add `"index"`, the number of each sample.
 
-    With a `path`, outputs go to files, which are read as memory maps and may be larger than memory.
-    They are kept apart by the fingerprint of the teacher's weights, by what is read of it, by
-    `dtype`, and for arrays by the teacher's inputs; so another teacher never gets the outputs of
-    this one. For a data set whose *teacher's inputs* change, choose another `path`: only the
-    student's are looked at again. A process that is killed goes on where it was; several processes
-    may share a path.
+    With a `path`, outputs go to files, which are read as memory maps. (Keras may load whole arrays
+    that `fit` gets, on TensorFlow and of half precision: for outputs larger than memory use a data
+    set, which reads batches.) They are kept apart by the teacher's configuration, the fingerprint
+    of its weights, what is read of it, `dtype`, and for arrays by the teacher's inputs; so another
+    teacher never gets the outputs of this one. Of a data set, the first batch is compared with what
+    the teacher saw. A process that is killed goes on where it was; several may share a path.
 
     Args:
         distiller: `CrossModalDistiller` (or `FrequencyDistiller`), which says what is read of its
@@ -97,6 +98,7 @@ def cache_teacher(
     with store.writing():
         if store.is_complete:
             store.open()
+            _check_first(store, batches, folder)
         else:
             _fill(store, distiller, dtype, batches, total, verbose)
     if is_pair(data):
@@ -106,7 +108,9 @@ def cache_teacher(
 
 def _identity(distiller: Any, dtype: str | None, data: str) -> str:
     """Return a name for what is stored: teacher, tap, dtype and data."""
-    what = [sorted(distiller._teacher_reads), distiller._teacher_tap.paths, dtype, data]
+    config = json.dumps(keras.saving.serialize_keras_object(distiller.teacher), default=str)
+    config = re.sub(r'_\d+"', '"', config)  # Keras numbers the names of a process.
+    what = [sorted(distiller._teacher_reads), distiller._teacher_tap.paths, dtype, data, config]
     digest = hashlib.blake2b(json.dumps(what).encode(), digest_size=8).hexdigest()
     return f"{fingerprint(distiller.teacher)}-{digest}"
 
@@ -123,20 +127,47 @@ def _fill(
     bar = keras.utils.Progbar(total, verbose=verbose, unit_name="batch")
     number = 0
     for number, (keys, inputs) in enumerate(batches, 1):
-        if not np.isin(keys, seen).all():
+        new = ~np.isin(keys, seen)
+        if new.any():
+            if not new.all():  # A killed pass may have had batches of another size.
+                keys = keys[new]
+                inputs = keras.tree.map_structure(lambda x, new=new: x[new], inputs)
             outputs = distiller._teacher_tap.predict_on_batch(inputs)
             rows = {name: outputs[name] for name in distiller._teacher_reads}
             if dtype is not None:
-                rows = {name: values.astype(dtype) for name, values in rows.items()}
-            store.append(keys, rows)
+                rows = {name: _cast(name, values, dtype) for name, values in rows.items()}
+            store.append(keys, row_keys(inputs), rows)
         bar.update(number, finalize=False)
     bar.update(number, finalize=True)
-    store.complete()
+    store.open()
     if store.contradictory():
         raise ValueError(
-            "Two samples have the same student's inputs and different outputs of the teacher, so "
-            'the content does not tell them apart: add `"index"`, the number of each sample.'
+            "Two samples have the same student's inputs, or the same `index`, and different inputs "
+            'of the teacher: add `"index"`, a number for each sample of its own.'
         )
+    store.complete()
+
+
+def _cast(name: str, values: np.ndarray, dtype: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        cast = values.astype(dtype)
+    if not np.isfinite(cast).all() and np.isfinite(values).all():
+        raise ValueError(
+            f"The teacher's output {name!r} leaves the range of `dtype`: store it in 'float32'. "
+            f"Received: dtype={dtype!r}, values up to {np.abs(values).max():.3g}."
+        )
+    return cast
+
+
+def _check_first(store: OutputStore, batches: Iterator[tuple[np.ndarray, Any]], path: Any) -> None:
+    """Raise if the first batch has other inputs of the teacher than the ones that were seen."""
+    for keys, inputs in batches:
+        if not store.agrees(keys, row_keys(inputs)):
+            raise ValueError(
+                "`path` holds outputs for other inputs of the teacher: choose another `path` for "
+                f"this data set, or delete what is there. Received: path='{path}'."
+            )
+        return
 
 
 def _array_batches(inputs: Any, size: int) -> tuple[Iterator[tuple[np.ndarray, Any]], int, str]:

@@ -39,7 +39,9 @@ class Resumable(keras.Model):
         """Return the models that no file of weights needs, as training does not change them."""
         raise NotImplementedError
 
-    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
+    def save(
+        self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any
+    ) -> None:
         """Save the distiller with its teacher, see `keras.Model.save`.
 
         A local `.keras` file is replaced in one step: a process that is killed while it writes
@@ -47,9 +49,9 @@ class Resumable(keras.Model):
         """
         self._build_optimizer()
         if not (overwrite and is_local(filepath) and str(filepath).endswith(".keras")):
-            return super().save(filepath, overwrite=overwrite, **kwargs)
+            return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
         with written_whole(filepath) as part:
-            super().save(part, **kwargs)
+            super().save(part, zipped=zipped, **kwargs)
         return None
 
     def save_weights(
@@ -60,7 +62,8 @@ class Resumable(keras.Model):
         The weights of a frozen teacher are left out. A single local file is replaced in one step.
         """
         self._build_optimizer()
-        if overwrite and max_shard_size is None and is_local(filepath):
+        named = is_local(filepath) and str(filepath).endswith(".weights.h5")
+        if overwrite and max_shard_size is None and named:
             with written_whole(filepath) as part:
                 self._save_weights(part, True, None)
         else:
@@ -89,9 +92,22 @@ class Resumable(keras.Model):
         whole = str(filepath).endswith(".keras")
         if not whole:
             kwargs.setdefault("objects_to_skip", self._frozen_teachers())
+        before = self._training_state()
         super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
         if not (whole or skip_mismatch):
-            self._check_teacher(filepath)
+            try:
+                self._check_teacher(filepath)
+            except ValueError:
+                for variable, value in before:
+                    variable.assign(value)
+                raise
+
+    def _training_state(self) -> list[tuple[Any, Any]]:
+        """Return the variables that training changes, with their values."""
+        frozen = {id(v) for teacher in self._frozen_teachers() for v in teacher.variables}
+        optimizer = getattr(self, "optimizer", None)
+        found = [*self.variables, *(optimizer.variables if optimizer is not None else ())]
+        return [(v, ops.convert_to_numpy(v).copy()) for v in found if id(v) not in frozen]
 
     def _build_optimizer(self) -> None:
         """Let a compiled distiller have the optimizer's variables before the first step."""
@@ -108,7 +124,13 @@ class Resumable(keras.Model):
         names = list(store.keys())
         super().load_own_variables({name: store[name] for name in names if name != _SEEDS})
         if _SEEDS in names:
-            for seed, value in zip(self._seeds(), np.asarray(store[_SEEDS]), strict=True):
+            seeds, values = self._seeds(), np.asarray(store[_SEEDS])
+            if len(seeds) != len(values):
+                raise ValueError(
+                    "The distiller draws at random in another number of layers than the one that "
+                    f"was saved. Received: {len(values)} states in the file for {len(seeds)}."
+                )
+            for seed, value in zip(seeds, values, strict=True):
                 seed.assign(value)
 
     def _seeds(self) -> list[Any]:

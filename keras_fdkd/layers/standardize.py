@@ -8,8 +8,9 @@ from keras import ops
 from keras_fdkd.arguments import check_boolean, check_choice, check_number, is_integer
 
 SCALES = ("variance", "norm")
-# What varies by less than this part of its size is rounding noise in float32.
-_ROUNDING = 1e-6
+# What varies by less than this part of its size is rounding noise.
+_ROUNDING = {"float64": 1e-14}
+_ROUNDING_OF_FLOAT32 = 1e-6
 
 
 def without_mean(x: Any, axis: Any) -> tuple[Any, Any]:
@@ -20,9 +21,11 @@ def without_mean(x: Any, axis: Any) -> tuple[Any, Any]:
     """
     mean = ops.mean(x, axis=axis, keepdims=True)
     offset = x - mean
-    energy, total = (ops.sum(ops.square(value), axis=axis, keepdims=True) for value in (offset, x))
+    # Largest entries, not energies, which leave the range of float32 at 1e20.
+    spread, size = (ops.max(ops.abs(value), axis=axis, keepdims=True) for value in (offset, x))
+    rounding = _ROUNDING.get(keras.backend.standardize_dtype(x.dtype), _ROUNDING_OF_FLOAT32)
     # Not "varies", which NaN would fail: what came in broken must not leave as a quiet 0.
-    constant = energy <= _ROUNDING**2 * total
+    constant = spread <= rounding * size
     return ops.where(constant, ops.zeros_like(offset), offset), mean
 
 
