@@ -110,7 +110,7 @@ def test_rows_at_the_edge(name, policy):
             assert np.isfinite(np.asarray(weight, "float32")).all(), make
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="`torch.compile`: see the README")
+@pytest.mark.skipif(BACKEND == "torch", reason="`torch.compile` takes minutes")
 @pytest.mark.parametrize("make", MAKERS)
 def test_compiled_steps_equal_eager_ones(make):
     x, y = data()
