@@ -1,7 +1,6 @@
 """Keras's own conformance checks on every public class."""
 
 import inspect
-import json
 
 import keras
 import pytest
@@ -59,15 +58,8 @@ def test_serialization(case, instance):
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_distillers(make):
-    """`dir` of a model knows what was called; the rest of Keras's check."""
-    distiller = make()
-    serialized = json.dumps(keras.saving.serialize_keras_object(distiller))
-    for revived in (
-        type(distiller).from_config(distiller.get_config()),
-        keras.saving.deserialize_keras_object(json.loads(serialized)),
-    ):
-        assert json.dumps(keras.saving.serialize_keras_object(revived)) == serialized
+def test_distillers(case, make):
+    case.run_class_serialization_test(make())
 
 
 def arguments_of(cls):
