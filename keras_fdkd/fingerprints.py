@@ -34,9 +34,8 @@ def fingerprint(model: keras.Model) -> str:
     for weight in model.weights:
         value = ops.convert_to_numpy(weight)
         if str(weight.dtype) in ("bfloat16", "float16"):
-            value = np.asarray(
-                value, "float32"
-            )  # Backends hand half precision out in various ways.
+            # Backends hand half precision out in various ways.
+            value = np.asarray(value, "float32")
         digest.update(f"{weight.dtype}{tuple(weight.shape)}".encode())
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()

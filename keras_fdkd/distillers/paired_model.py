@@ -88,6 +88,9 @@ class PairedModel(Resumable):
 
     def _freeze_teacher(self) -> None:
         self.teacher.trainable = False
+        for variable in self.teacher.variables:
+            # Not all layers hear of it: those of a KerasHub backbone loaded on TensorFlow do not.
+            variable.trainable = False
 
     @property
     def trainable(self) -> bool:
