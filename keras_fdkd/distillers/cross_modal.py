@@ -20,6 +20,7 @@ from keras_fdkd.distillers.checks import per_sample
 from keras_fdkd.distillers.loss_terms import LossTerms
 from keras_fdkd.distillers.paired_model import PairedModel
 from keras_fdkd.distillers.replicas import replicas
+from keras_fdkd.distillers.term_means import TermMeans
 from keras_fdkd.features import FEATURES, PREDICTIONS
 
 _LOSSES = "losses"
@@ -134,7 +135,7 @@ class CrossModalDistiller(PairedModel):
                 f"Received twice: {repeated}."
             )
         self._logs = tuple(logs)
-        self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
+        self._term_means = TermMeans(names)
         self.built = True
 
     @property
@@ -215,8 +216,7 @@ class CrossModalDistiller(PairedModel):
                 total = total + weight * value
                 logs[name] = value * replicas()
             logs.update(monitors)
-        for name, value in logs.items():
-            self._trackers[name].update_state(value, sample_weight=size)
+        self._term_means.update_state(logs, size)
         return total
 
     def _label_loss(self, y: Any, logits: Any, sample_weight: Any) -> Any:
@@ -233,12 +233,9 @@ class CrossModalDistiller(PairedModel):
         predictions, compared = _split(x, y_pred)
         logs = super().compute_metrics(x, y, predictions, sample_weight)
         if compared is None:  # The student alone: its task is all there is to report.
-            logs = {name: logs[name] for name in logs if name not in self._pair_logs}
+            of_pairs = set(self._term_means.names) - {"task_loss"}
+            logs = {name: logs[name] for name in logs if name not in of_pairs}
         return logs
-
-    @property
-    def _pair_logs(self) -> set[str]:
-        return set(self._trackers) - {"task_loss"}
 
     def get_config(self) -> dict[str, Any]:
         config: dict[str, Any] = {

@@ -252,14 +252,24 @@ class FrequencyDistiller(CrossModalDistiller):
         terms = {f"{band}_loss": (weights[band], value) for band, value in losses.items()}
         monitors = {f"{band}_similarity": value for band, value in similarity.items()}
         if self.align_weight:
-            logits = keras.tree.flatten(compared["align"])
-            value = sum(self._label_loss(y, each, sample_weight) for each in logits)
+            value = self._label_losses(y, compared["align"], sample_weight)
             terms["align_loss"] = (self.align_weight, value)
         if self.band_task_weight:
-            logits = keras.tree.flatten(compared["band_task"])
-            value = sum(self._label_loss(y, each, sample_weight) for each in logits)
+            value = self._label_losses(y, compared["band_task"], sample_weight)
             terms["band_task_loss"] = (self.band_task_weight, value)
         return terms, monitors
+
+    def _label_losses(self, y: Any, logits: Any, sample_weight: Any) -> Any:
+        """Return the sum of the cross-entropies of all logits, computed as one."""
+        each = keras.tree.flatten(logits)
+        count = len(each)
+        # The rows of a sample stay together, and so on one device where batches are spread.
+        rows = ops.reshape(ops.stack(each, axis=1), (-1, each[0].shape[-1]))
+        if sample_weight is not None:
+            sample_weight = ops.repeat(sample_weight, count, axis=0)
+        value = self._label_loss(ops.repeat(y, count, axis=0), rows, sample_weight)
+        # All other reductions are means.
+        return value if self._align_loss.reduction == "sum" else count * value
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

@@ -49,7 +49,7 @@ class BandClassifier(keras.layers.Layer):
         x = ops.relu(inputs)
         if len(x.shape) > 2:
             x = ops.mean(x, axis=tuple(range(1, len(x.shape) - 1)))
-        return self.dense(x)
+        return self.dense.call(x)  # What Keras does around a layer has been done for this one.
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
         return input_shape[0], self.num_classes

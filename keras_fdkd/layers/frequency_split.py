@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_fdkd.arguments import check_axis, check_boolean, is_number
@@ -87,8 +86,7 @@ class FrequencySplit(keras.layers.Layer):
                 f"{bins} bins of a feature of size {size}, {low_bins} would be low. "
                 f"Received: cutoff={self.cutoff}."
             )
-        self._mask = (np.arange(bins + 1) <= low_bins).astype("float32")
-        self._mask[0] = 0.0
+        self._low_bins = low_bins
         self.built = True
 
     def call(self, inputs: Any) -> tuple[Any, Any]:
@@ -97,9 +95,9 @@ class FrequencySplit(keras.layers.Layer):
         dtype = "float64" if given == "float64" else "float32"
         x = ops.moveaxis(ops.cast(inputs, dtype), self.axis, -1)
         centered, mean = without_mean(x, -1)
-        mask = ops.convert_to_tensor(self._mask, dtype=dtype)
-        real, imaginary = ops.rfft(centered)
-        low = ops.irfft((real * mask, imaginary * mask), fft_length=x.shape[-1])
+        # Bin 0 is empty without the mean; bins that are cut off count as 0.
+        kept = [part[..., : self._low_bins + 1] for part in ops.rfft(centered)]
+        low = ops.irfft(tuple(kept), fft_length=x.shape[-1])
         high = centered - low  # a second inverse transform would give the same
         if self.include_dc:
             low = low + mean

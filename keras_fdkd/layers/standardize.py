@@ -21,12 +21,12 @@ def without_mean(x: Any, axis: Any) -> tuple[Any, Any]:
     """
     mean = ops.mean(x, axis=axis, keepdims=True)
     offset = x - mean
-    # Largest entries, not energies, which leave the range of float32 at 1e20.
-    spread, size = (ops.max(ops.abs(value), axis=axis, keepdims=True) for value in (offset, x))
+    # The largest entry, not the energy, which leaves the range of float32 at 1e20. Where entries
+    # are all alike, the mean is as large as any.
+    spread = ops.max(ops.abs(offset), axis=axis, keepdims=True)
     rounding = _ROUNDING.get(keras.backend.standardize_dtype(x.dtype), _ROUNDING_OF_FLOAT32)
-    # Not "varies", which NaN would fail: what came in broken must not leave as a quiet 0.
-    constant = spread <= rounding * size
-    return ops.where(constant, ops.zeros_like(offset), offset), mean
+    varies = ops.cast(spread > rounding * ops.abs(mean), offset.dtype)
+    return offset * varies, mean  # NaN times 0 is NaN: what came in broken stays so.
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -98,9 +98,9 @@ class Standardize(keras.layers.Layer):
         if self.center:
             x, _ = without_mean(x, self.axis)
         energy = ops.sum(ops.square(x), axis=self.axis, keepdims=True)
-        alive = energy > self.epsilon**2
-        # The inner `where` keeps the infinite slope of rsqrt at 0 out of the gradient.
-        inverse = ops.where(alive, ops.rsqrt(ops.where(alive, energy, 1.0)), 0.0)
+        alive = ops.cast(energy > self.epsilon**2, x.dtype)
+        # Added to 0, 1 keeps the infinite slope of rsqrt out of the gradient.
+        inverse = alive * ops.rsqrt(energy + (1.0 - alive))
         if self.scale == "variance":
             inverse = inverse * x.shape[self.axis] ** 0.5
         return ops.cast(x * inverse, self.compute_dtype)

@@ -104,8 +104,12 @@ class FrequencyDistillation(CrossModalLoss):
 
     def split(self, feature: Any) -> dict[str, Any]:
         """Return the bands of a feature, by name."""
-        values = (feature,) if self._split is None else self._split(feature)
-        return dict(zip(self.bands, values, strict=True))
+        if self._split is None:
+            return {"low": feature}
+        if not self._split.built:
+            self._split.build(feature.shape)
+        # `call`: what Keras does around a layer takes longer than this one, on PyTorch.
+        return dict(zip(self.bands, self._split.call(feature), strict=True))
 
     def compare(
         self, bands: dict[str, tuple[Any, Any]], weights: dict[str, float], sample_weight: Any
@@ -119,7 +123,7 @@ class FrequencyDistillation(CrossModalLoss):
         """
         losses, similarity = {}, {}
         for band, pair in bands.items():
-            units = [self._standardize(value) for value in pair]
+            units = [self._standardize.call(value) for value in pair]
             # Unit vectors have cosine `dot`, unit-variance ones `dot / size`.
             size = pair[0].shape[self.axis] if self.standardize == "variance" else 1
             cosine = ops.sum(units[0] * units[1], axis=self.axis) / size
@@ -178,6 +182,8 @@ class FrequencyDistillation(CrossModalLoss):
 
 
 def _per_sample(value: Any) -> Any:
+    if len(value.shape) == 2:
+        return value
     return ops.reshape(value, (-1, math.prod(value.shape[1:])))
 
 
