@@ -1,0 +1,88 @@
+"""What distillation costs: time and memory beside the models themselves, on three backends.
+
+Each measurement runs in a process of its own; trainers that are compared take turns in one process.
+The figures of finished measurements stay in `speed.json` of the output folder, whose report and
+plot are written anew each time.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess  # It starts itself.  # nosec B404
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from recipes.speed_report import write_report
+
+BACKENDS = ("jax", "torch", "tensorflow")
+MEASURED = ("limit", "FrequencyDistiller", "keras.distillation", "student alone")
+TASKS = {
+    "steps": ("steps resnet", "steps hub", "steps tiny"),
+    # Three times in turn: a peak varies from process to process.
+    "memory": tuple(f"memory {trainer}" for trainer in MEASURED) * 3,
+    "assembly": ("assembly",),
+    "growth": ("growth",),
+}
+_MARK = "figures: "
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure what is asked for and write the report of all there is."""
+    parser = argparse.ArgumentParser("python -m recipes.speed", description=__doc__)
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    parser.add_argument("--parts", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--output", type=Path, default=Path("runs/speed"), help="folder")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.worker:
+        from recipes.speed_worker import measure
+
+        print(_MARK + json.dumps(measure(options.worker)))
+        return
+    options.output.mkdir(parents=True, exist_ok=True)
+    file = options.output / "speed.json"
+    figures = json.loads(file.read_text()) if file.exists() else {}
+    for part in options.parts:
+        for backend in options.backends:
+            found: dict[str, list] = {}
+            for task in TASKS[part]:
+                print(f"{backend}: {task}", flush=True)
+                found.setdefault(task, []).append(_run(backend, task))
+            figures.setdefault(backend, {}).update(found)
+            figures["machine"] = _machine()
+            file.write_text(json.dumps(figures) + "\n")
+    print("\n".join(write_report(figures, options.output)))
+
+
+def _run(backend: str, task: str) -> dict:
+    """Return the figures of a task, from a process of its own."""
+    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    # Where this is set, NumPy's products are slower than they have to be.
+    environment.pop("OPENBLAS_CORETYPE", None)
+    command = [sys.executable, "-m", "recipes.speed", "--worker", task]
+    done = subprocess.run(  # No shell.  # nosec B603
+        command, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return json.loads(done.stdout.rpartition(_MARK)[2])
+
+
+def _machine() -> dict[str, str]:
+    """Return what the figures depend on."""
+    info = Path("/proc/cpuinfo")
+    names = [
+        line.partition(": ")[2]
+        for line in (info.read_text().splitlines() if info.exists() else [])
+        if line.startswith("model name")
+    ]
+    packages = ("keras", "jax", "torch", "tensorflow-cpu", "keras-hub", "numpy")
+    return {
+        "processor": f"{os.cpu_count()} x {names[0] if names else platform.processor()}",
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""What `recipes.speed` times: our distiller, the least it could cost, and what else there is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_fdkd import FrequencyDistiller
+from keras_fdkd.data import cache_teacher
+from keras_fdkd.distillers.teacher_pass import teacher_pass
+from recipes.speed_models import BATCH_SIZE, CLASSES, FEATURE, Pair
+
+LIMIT, AGAIN, OURS = "limit", "limit, a second one", "FrequencyDistiller"
+KERAS, ALONE, CACHED = "keras.distillation", "student alone", "FrequencyDistiller, cached teacher"
+ALONE_SET = "student alone, data set"
+CACHED_SET, INDEXED = "cached teacher, data set", "cached teacher, data set with index"
+
+Trainer = tuple[keras.Model, Any, Any]  # a compiled model, and the `x` and `y` of its `fit`
+
+
+class Limit(keras.Model):
+    """The least that distillation can cost: a teacher pass and a plain step of the student.
+
+    Args:
+        teacher: Frozen in place.
+        student: Trained.
+    """
+
+    def __init__(self, teacher: keras.Model, student: keras.Model) -> None:
+        super().__init__()
+        self.autocast = False
+        self.teacher, self.student = teacher, student
+        teacher.trainable = False
+        self.built = True
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        return self.student(inputs["student"], training=training)
+
+    def train_step(self, *args: Any) -> Any:
+        *state, data = args
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        values = state[0][1] if state else None
+        outputs = teacher_pass(self.teacher, x["teacher"], self.non_trainable_variables, values)
+        return super().train_step(*state, ({"student": x["student"], "outputs": outputs}, y))
+
+    def compute_loss(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if "outputs" in x:
+            # Compilers drop a pass whose result is unused, or multiplied by zero.
+            loss = loss + 1e-20 * ops.mean(x["outputs"])
+        return loss
+
+
+class Samples(keras.utils.PyDataset):
+    """Batches of arrays in memory."""
+
+    def __init__(self, x: Any, y: np.ndarray) -> None:
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.y) // BATCH_SIZE
+
+    def __getitem__(self, step: int) -> Any:
+        rows = slice(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)
+        return keras.tree.map_structure(lambda values: values[rows], self.x), self.y[rows]
+
+
+def samples(pair: Pair, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return random inputs and labels of one epoch."""
+    rng = np.random.default_rng(seed)
+    count = pair.steps * BATCH_SIZE
+    return rng.normal(size=(count, *pair.shape)).astype("float32"), rng.integers(
+        CLASSES, size=count
+    )
+
+
+def trainers(pair: Pair) -> dict[str, Callable[[], Trainer]]:
+    """Return what makes each trainer, by name, each with models of its own."""
+    inputs, y = samples(pair)
+    both = {"teacher": inputs, "student": inputs}
+
+    def compiled(model: keras.Model) -> keras.Model:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(pair.optimizer(), loss=loss, metrics=["accuracy"])
+        return model
+
+    def ours() -> FrequencyDistiller:
+        taps = {"teacher_features": FEATURE, "student_features": FEATURE}
+        return FrequencyDistiller(pair.make("teacher"), pair.make("student"), **taps)
+
+    def limit() -> Trainer:
+        return compiled(Limit(pair.make("teacher"), pair.make("student"))), both, y
+
+    def of_keras() -> Trainer:
+        loss = keras.distillation.FeatureDistillation("mse", FEATURE, FEATURE)
+        models = pair.make("teacher"), pair.make("student")
+        return compiled(keras.distillation.Distiller(*models, loss)), inputs, y
+
+    def cached(data: Any) -> Trainer:
+        distiller = compiled(ours())
+        data = cache_teacher(distiller, data, verbose=0)
+        return (distiller, data, y) if isinstance(data, dict) else (distiller, data, None)
+
+    numbered = {**both, "index": np.arange(len(y))}
+    return {
+        LIMIT: limit,
+        AGAIN: limit,
+        OURS: lambda: (compiled(ours()), both, y),
+        KERAS: of_keras,
+        ALONE: lambda: (compiled(pair.make("student")), inputs, y),
+        CACHED: lambda: cached(both),
+        ALONE_SET: lambda: (compiled(pair.make("student")), Samples(inputs, y), None),
+        CACHED_SET: lambda: cached(Samples(both, y)),
+        INDEXED: lambda: cached(Samples(numbered, y)),
+    }
