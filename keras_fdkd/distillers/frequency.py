@@ -238,7 +238,8 @@ class FrequencyDistiller(CrossModalDistiller):
         return {
             "bands": {band: (seen[band], made[band]) for band in self.frequency.bands},
             "align": {
-                band: (head(seen[band]), head(made[band]))
+                # Both sides in one call.
+                band: head(_interleave([seen[band], made[band]]))
                 for band, head in self.align_heads.items()
             },
             "band_task": {band: head(made[band]) for band, head in self.band_task_heads.items()},
@@ -252,19 +253,19 @@ class FrequencyDistiller(CrossModalDistiller):
         terms = {f"{band}_loss": (weights[band], value) for band, value in losses.items()}
         monitors = {f"{band}_similarity": value for band, value in similarity.items()}
         if self.align_weight:
-            value = self._label_losses(y, compared["align"], sample_weight)
+            value = self._label_losses(y, compared["align"], sample_weight, 2)
             terms["align_loss"] = (self.align_weight, value)
         if self.band_task_weight:
-            value = self._label_losses(y, compared["band_task"], sample_weight)
+            value = self._label_losses(y, compared["band_task"], sample_weight, 1)
             terms["band_task_loss"] = (self.band_task_weight, value)
         return terms, monitors
 
-    def _label_losses(self, y: Any, logits: Any, sample_weight: Any) -> Any:
-        """Return the sum of the cross-entropies of all logits, computed as one."""
-        each = keras.tree.flatten(logits)
-        count = len(each)
-        # The rows of a sample stay together, and so on one device where batches are spread.
-        rows = ops.reshape(ops.stack(each, axis=1), (-1, each[0].shape[-1]))
+    def _label_losses(
+        self, y: Any, logits: dict[str, Any], sample_weight: Any, sides: int
+    ) -> Any:
+        """Return the sum of the cross-entropies of all heads and sides, computed as one."""
+        rows = _interleave(list(logits.values()))
+        count = sides * len(logits)
         if sample_weight is not None:
             sample_weight = ops.repeat(sample_weight, count, axis=0)
         value = self._label_loss(ops.repeat(y, count, axis=0), rows, sample_weight)
@@ -288,3 +289,11 @@ class FrequencyDistiller(CrossModalDistiller):
             "align_loss": keras.saving.serialize_keras_object(self.align_loss),
             "projector": keras.saving.serialize_keras_object(self.projector),
         }
+
+
+def _interleave(values: list[Any]) -> Any:
+    """Return tensors of one shape `(batch, ...)` as one of `(values * batch, ...)`.
+
+    The rows of a sample stay together, and so on one device where batches are spread over several.
+    """
+    return ops.reshape(ops.stack(values, axis=1), (-1, *values[0].shape[1:]))

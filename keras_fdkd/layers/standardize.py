@@ -98,11 +98,10 @@ class Standardize(keras.layers.Layer):
         if self.center:
             x, _ = without_mean(x, self.axis)
         energy = ops.sum(ops.square(x), axis=self.axis, keepdims=True)
-        alive = ops.cast(energy > self.epsilon**2, x.dtype)
-        # Added to 0, 1 keeps the infinite slope of rsqrt out of the gradient.
-        inverse = alive * ops.rsqrt(energy + (1.0 - alive))
-        if self.scale == "variance":
-            inverse = inverse * x.shape[self.axis] ** 0.5
+        dead = ops.cast(energy <= self.epsilon**2, x.dtype)
+        scale = x.shape[self.axis] ** 0.5 if self.scale == "variance" else 1.0
+        # What is added to 0 keeps the infinite slope of rsqrt out of the gradient.
+        inverse = (scale - scale * dead) * ops.rsqrt(energy + dead)
         return ops.cast(x * inverse, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
