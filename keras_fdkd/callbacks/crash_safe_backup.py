@@ -8,6 +8,7 @@ import keras
 
 from keras_fdkd.arguments import check_boolean
 from keras_fdkd.files import written_whole
+from keras_fdkd.processes import is_first_process, thrown_away
 
 _FILE = re.compile(r"epoch-(\d+)\.weights\.h5")
 
@@ -22,6 +23,7 @@ class CrashSafeBackup(keras.callbacks.Callback):
 
     To reach the same weights as without the interruption, the order of the data must depend on the
     number of the epoch alone, not on what was drawn before: `backup.epoch` is the first to come.
+    Of several processes that train together the first one writes; all must see the folder.
 
     Args:
         folder: Local folder for the backups of this run, made if missing.
@@ -69,8 +71,9 @@ class CrashSafeBackup(keras.callbacks.Callback):
         return {int(match[1]): path for path, match in found.items() if match}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        for path in self.folder.glob("part-*-epoch-*.weights.h5"):
-            path.unlink()  # What a killed process left.
+        if is_first_process():
+            for path in self.folder.glob("part-*-epoch-*.weights.h5"):
+                path.unlink()  # What a killed process left.
         if not self.epoch:
             return
         optimizer = self.model.optimizer
@@ -83,8 +86,12 @@ class CrashSafeBackup(keras.callbacks.Callback):
         self.model._initial_epoch = None  # Keras would begin the next `fit` there too.
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        path = self.folder / f"epoch-{epoch + 1:06}.weights.h5"
+        if not is_first_process():
+            thrown_away(self.model.save_weights, path)
+            return
         older = self._files()
-        with written_whole(self.folder / f"epoch-{epoch + 1:06}.weights.h5") as part:
+        with written_whole(path) as part:
             self.model.save_weights(part)
         for number, path in older.items():
             if number <= epoch:
@@ -92,6 +99,6 @@ class CrashSafeBackup(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.model._initial_epoch = None
-        if not self.keep:
+        if not self.keep and is_first_process():
             for path in self._files().values():
                 path.unlink()

@@ -11,6 +11,7 @@ from keras_fdkd.data.pairs import (
     is_pair,
     with_samples_of,
 )
+from keras_fdkd.data.shards import shard
 from keras_fdkd.data.teacher_cache import cache_teacher
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "check_samples",
     "checked",
     "is_pair",
+    "shard",
     "with_samples_of",
 ]

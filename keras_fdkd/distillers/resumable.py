@@ -6,19 +6,22 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_fdkd.distillers.several_processes import SeveralProcesses
 from keras_fdkd.files import is_local, written_whole
+from keras_fdkd.layers.contrastive_memory import ContrastiveMemory
+from keras_fdkd.processes import is_first_process, thrown_away
 
 _SEEDS = "seed_states"
 
 
-class Resumable(keras.Model):
+class Resumable(SeveralProcesses):
     """What the distillers write: whole files, and training state without frozen teachers.
 
     `save` writes everything, the teacher included: the file is self-contained. `save_weights`,
     which `keras.callbacks.ModelCheckpoint(save_weights_only=True)` and
     `keras_fdkd.callbacks.CrashSafeBackup` call, writes what training changes: the student, the
     layers of the losses, the optimizer, the states of random draws, and a fingerprint of the
-    teacher instead of its weights.
+    teacher instead of its weights. Of several processes that train together the first one writes.
     """
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -35,6 +38,12 @@ class Resumable(keras.Model):
         config = _public(super().get_compile_config())
         return {**config, "jit_compile": self._jit_as_given} if config else config
 
+    def _states(self) -> list[Any]:
+        # Teachers stay as they are; the memory of a process is of its own samples.
+        memories = (layer for layer in self.modules() if isinstance(layer, ContrastiveMemory))
+        kept = {id(v) for owner in (*self._frozen_teachers(), *memories) for v in owner.variables}
+        return [variable for variable in super()._states() if id(variable) not in kept]
+
     def _frozen_teachers(self) -> list[keras.Model]:
         """Return the models that no file of weights needs, as training does not change them."""
         raise NotImplementedError
@@ -48,6 +57,8 @@ class Resumable(keras.Model):
         leaves the file as it was.
         """
         self._build_optimizer()
+        if not is_first_process():
+            return thrown_away(super().save, filepath, **kwargs)
         if not (overwrite and is_local(filepath) and str(filepath).endswith(".keras")):
             return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
         with written_whole(filepath) as part:
@@ -62,6 +73,9 @@ class Resumable(keras.Model):
         The weights of a frozen teacher are left out. A single local file is replaced in one step.
         """
         self._build_optimizer()
+        if not is_first_process():
+            thrown_away(self._save_weights, filepath, overwrite=True, max_shard_size=None)
+            return
         named = is_local(filepath) and str(filepath).endswith(".weights.h5")
         if overwrite and max_shard_size is None and named:
             with written_whole(filepath) as part:

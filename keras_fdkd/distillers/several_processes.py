@@ -1,0 +1,146 @@
+"""SeveralProcesses: models that PyTorch's processes, or TensorFlow's workers, train together."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_fdkd.processes import process
+
+
+class SeveralProcesses(keras.Model):
+    """A model whose training step is one of all processes.
+
+    PyTorch: the forward pass runs inside `DistributedDataParallel`, which averages gradients: with
+    parts of one size, a step of all processes equals a step of one with the whole batch. What a
+    forward pass leaves behind (the statistics of batch normalization) is averaged after each step,
+    and metrics count the samples of all.
+
+    TensorFlow: under `MultiWorkerMirroredStrategy`, which spreads batches itself, what Keras 3.15
+    trips over is put right: nested batches, and logs that are scalars.
+    """
+
+    _wrapped: Any = None  # the module of PyTorch and what it trains
+    _stage: str | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._stage != "forward":
+            return super().__call__(*args, **kwargs)
+        self._enter("train")  # What is wrapped comes here again.
+        return self._wrapped[0](*args, **kwargs)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        # Before the first step, whose teacher pass comes first.
+        if _are_several("torch"):
+            self._wrap()
+        return super().make_train_function(force)
+
+    def train_step(self, *args: Any) -> Any:
+        if not _are_several("torch"):
+            return _logs(super().train_step(*args))
+        with self._in_stage("forward"):
+            logs = super().train_step(*args)
+        _sum([variable.value for variable in self._states()], process()[1])
+        return logs
+
+    def test_step(self, *args: Any) -> Any:
+        # PyTorch's processes may have batches of different numbers here: they meet at the end.
+        with self._in_stage("test"):
+            return _logs(super().test_step(*args))
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return the metrics by name, of the samples of all processes."""
+        if self._stage == "test" or not _are_several("torch"):
+            return super().get_metrics_result()
+        values = [variable.value for variable in self.metrics_variables]
+        own = [value.clone() for value in values]
+        _sum(values)
+        logs = keras.tree.map_structure(ops.copy, super().get_metrics_result())
+        for value, before in zip(values, own, strict=True):
+            value.data.copy_(before)
+        return logs
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # TensorFlow alone. With several workers, Keras would average a nested batch over them.
+        if iterator is not None and _are_several("tensorflow"):
+            strategy = self.distribute_strategy
+            data_batch = keras.tree.map_structure(
+                lambda value: strategy.experimental_local_results(value)[0],
+                next(next(iter(iterator))[2]),
+            )
+            iterator = None
+        super()._maybe_symbolic_build(iterator, data_batch)
+
+    @contextlib.contextmanager
+    def _in_stage(self, stage: str) -> Iterator[None]:
+        self._enter(stage)
+        try:
+            yield
+        finally:
+            self._enter(None)
+
+    def _enter(self, stage: str | None) -> None:
+        object.__setattr__(self, "_stage", stage)  # Keras takes its time over what is set.
+
+    def _states(self) -> list[Any]:
+        """Return the variables, not trained, that are to be alike in all processes."""
+        return [v for v in self.non_trainable_variables if "float" in str(v.dtype)]
+
+    def _wrap(self) -> None:
+        """Make the module that averages gradients, and take all weights of the first process."""
+        trained = [variable.value for variable in self.trainable_variables]
+        if self._wrapped is not None and [*map(id, trained)] == [*map(id, self._wrapped[1])]:
+            return
+        import torch
+
+        for variable in self.non_trainable_variables:  # The others are sent by PyTorch's own.
+            if "float" in str(variable.dtype):
+                torch.distributed.broadcast(variable.value.data, 0)
+        # Parts of a student that no loss reaches get no gradient: a static graph allows for them.
+        wrapped = torch.nn.parallel.DistributedDataParallel(
+            _module(super().__call__, trained), static_graph=True
+        )
+        # As an attribute of its own, Keras would make a layer of it.
+        object.__setattr__(self, "_wrapped", [wrapped, trained])
+
+
+def _are_several(backend: str) -> bool:
+    return keras.config.backend() == backend and process()[1] > 1
+
+
+def _logs(logs: Any) -> Any:
+    """Return the logs of a step, of one value each where Keras averages them along an axis."""
+    if not _are_several("tensorflow"):
+        return logs
+    return keras.tree.map_structure(lambda value: ops.reshape(value, (1,)), logs)
+
+
+def _module(forward: Callable[..., Any], parameters: list[Any]) -> Any:
+    import torch
+
+    class Forward(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for number, value in enumerate(parameters):
+                self.register_parameter(f"parameter_{number}", value)
+
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            return forward(*args, **kwargs)
+
+    return Forward()
+
+
+def _sum(values: list[Any], divisor: int = 1) -> None:
+    """Replace tensors by their sums over all processes, divided."""
+    import torch
+
+    if not values:
+        return
+    with torch.no_grad():
+        flat = torch.cat([value.reshape(-1).double() for value in values])
+        torch.distributed.all_reduce(flat)
+        parts = (flat / divisor).split([value.numel() for value in values])
+        for value, part in zip(values, parts, strict=True):
+            value.copy_(part.reshape(value.shape))
