@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_fdkd import CrossModalDistiller
+from keras_fdkd.data import shard
 from recipes.experiment import BATCH_SIZE, UNLABELLED, Batches
 
 RATE = 2e-3
@@ -71,8 +73,9 @@ def train(
         "val_accuracy", mode="max", patience=epochs, restore_best_weights=True
     )
     clock = _Clock()
+    distils = isinstance(trainer, CrossModalDistiller)
     history = trainer.fit(
-        batches,
+        shard(batches) if distils else batches,  # Plain models train whole in each process.
         epochs=epochs,
         shuffle=False,  # They are.
         validation_data=validation,

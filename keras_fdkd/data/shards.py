@@ -22,7 +22,8 @@ def shard(data: Any) -> Any:
             at least one row for each process.
 
     Returns:
-        A data set of the same kind; `data` itself if this process trains alone.
+        A data set of the same kind; `data` itself on other backends, or if this process trains
+        alone.
 
     Raises:
         ValueError: If `data` is of another kind. In training, if a batch has too few rows.
@@ -40,7 +41,8 @@ def shard(data: Any) -> Any:
     """
     number, count = process()
     part = _Part(number, count)
-    return mapped(data, part, part.in_graph)
+    parts = mapped(data, part, part.in_graph)
+    return parts if keras.config.backend() == "torch" and count > 1 else data
 
 
 class _Part:
