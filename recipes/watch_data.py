@@ -6,6 +6,7 @@ from a smartwatch", Physiological Measurement 39(7), 2018.
 """
 
 import pickle  # Of `_ArrayUnpickler`, which admits arrays alone.  # nosec B403
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,16 +54,22 @@ def load_watch(folder: str | Path | None = None) -> WatchData:
         ValueError: If the package's file is another one than this recipe was written for.
         pickle.UnpicklingError: If a file asks for anything but arrays.
     """
-    raw = _read(packaged_file(SOURCE, folder))
     windows, labels, subjects = [], [], []
-    for series, label, subject in zip(raw["X"], raw["y"], raw["subject"], strict=True):
+    for series, label, subject in load_series(folder):
         view = np.lib.stride_tricks.sliding_window_view(series, WINDOW, axis=0)[::STEP]
         windows.append(view.transpose(0, 2, 1))
         labels += [label] * len(view)
         subjects += [subject] * len(view)
     stacked = np.concatenate(windows).astype("float32")
     signals = {name: np.ascontiguousarray(stacked[..., axes]) for name, axes in MODALITIES.items()}
-    return WatchData(signals, np.array(labels, "int32"), np.array(subjects), list(raw["y_labels"]))
+    names = list(_load(folder)["y_labels"])
+    return WatchData(signals, np.array(labels, "int32"), np.array(subjects), names)
+
+
+def load_series(folder: str | Path | None = None) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Return each recording, shape `(steps, 6)`, with its exercise and its subject."""
+    raw = _load(folder)
+    return zip(raw["X"], raw["y"], raw["subject"], strict=True)
 
 
 def split_by_subject(subjects: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -74,6 +81,10 @@ def split_by_subject(subjects: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     inner = GroupShuffleSplit(1, test_size=2, random_state=seed)
     train, validation = next(inner.split(rest, None, subjects[rest]))
     return {"train": rest[train], "validation": rest[validation], "test": test}
+
+
+def _load(folder: str | Path | None) -> dict[str, Any]:
+    return _read(packaged_file(SOURCE, folder))
 
 
 def _read(path: Path) -> dict[str, Any]:
