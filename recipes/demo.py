@@ -26,6 +26,7 @@ def run_demo(
     options = _parse(name, description, arguments)
     start(options.devices)
     first = is_first()
+    keras.config.set_dtype_policy(options.precision)
     experiment = make_experiment(options.data_folder)
     direction = experiment.directions()[options.reverse]
     epochs = options.epochs or experiment.epochs
@@ -76,6 +77,8 @@ def _parse(name: str, description: str | None, arguments: list[str] | None) -> a
     add("--align-weight", type=float, default=0.3, help="weight of the shared classifiers")
     add("--devices", type=int, default=1,
         help="to distil on, with JAX or TensorFlow; PyTorch's processes are those of torchrun")
+    add("--precision", choices=["float32", "mixed_float16", "mixed_bfloat16"], default="float32",
+        help="of all models: Keras's dtype policy")
     # fmt: on
     add("--output", type=Path, default=Path(f"runs/{name}"), help="folder of the report")
     add("--data-folder", type=Path, help="folder of the data, if not in their package")

@@ -66,12 +66,16 @@ def train(folder: Path, windows: int, epochs: int) -> dict[str, Any]:
         signal_classifier(validation[side].shape[1:], len(data.exercises), (16, 32, 64), side)
         for side in sides
     ]
-    compiled(teacher).fit(stream(folder, None, sides[0], seed=0), verbose=0)
+    batches, steps = stream(folder, None, sides[0], seed=0)
+    compiled(teacher).fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
     memory = Memory()
     start = time.perf_counter()
     distiller = compiled(FrequencyDistiller(teacher, student))
+    batches, steps = stream(folder, *sides, seed=1)
     history = distiller.fit(
-        stream(folder, *sides, seed=1),
+        batches,
+        steps_per_epoch=steps,
+        shuffle=False,  # It is.
         epochs=epochs,
         validation_data=(validation[sides[1]], data.labels[rows]),
         callbacks=[memory],

@@ -40,8 +40,12 @@ def write_shards(
     return count
 
 
-def stream(folder: Path, teacher: str | None, student: str, seed: int) -> grain.MapDataset:
-    """Return shuffled batches of all shards in a folder; only what a batch needs is read.
+def stream(
+    folder: Path, teacher: str | None, student: str, seed: int
+) -> tuple[grain.IterDataset, int]:
+    """Return endless shuffled batches of all shards in a folder, and the steps of an epoch.
+
+    Records are read as batches need them, in another order each epoch.
 
     Args:
         folder: With the shards.
@@ -60,10 +64,8 @@ def stream(folder: Path, teacher: str | None, student: str, seed: int) -> grain.
         taught = np.ascontiguousarray(window[:, MODALITIES[teacher]])
         return {"teacher": taught, "student": seen}, label
 
-    return (
-        grain.MapDataset.source(source)
-        .seed(seed)
-        .shuffle()
-        .map(decode)
-        .batch(BATCH_SIZE, drop_remainder=True)
-    )
+    records = grain.MapDataset.source(source).seed(seed).shuffle()
+    batches = records.map(decode).batch(BATCH_SIZE, drop_remainder=True)
+    # By default Grain reads 500 batches ahead.
+    ahead = grain.ReadOptions(num_threads=4, prefetch_buffer_size=16)
+    return batches.repeat().to_iter_dataset(ahead), len(batches)
