@@ -8,11 +8,14 @@ from typing import Any
 import keras
 
 
-def process() -> tuple[int, int]:
+def process(model: keras.Model | None = None) -> tuple[int, int]:
     """Return the number of this process and how many train together.
 
     PyTorch counts those of `torch.distributed.init_process_group`, JAX those of
-    `jax.distributed.initialize`, TensorFlow the workers of the current `tf.distribute` strategy.
+    `jax.distributed.initialize`, TensorFlow the workers of a `tf.distribute` strategy.
+
+    Args:
+        model: On TensorFlow, whose strategy is meant. Defaults to `None`: the current one.
 
     Example:
     >>> process()
@@ -31,15 +34,27 @@ def process() -> tuple[int, int]:
     elif backend == "tensorflow":
         import tensorflow as tf
 
-        cluster = tf.distribute.get_strategy().cluster_resolver
-        if cluster is not None and cluster.cluster_spec():
-            return cluster.task_id or 0, cluster.cluster_spec().num_tasks("worker")
+        strategy = tf.distribute.get_strategy() if model is None else model.distribute_strategy
+        cluster = strategy.cluster_resolver
+        tasks = {} if cluster is None else cluster.cluster_spec().as_dict()
+        counts = [len(tasks.get(kind, ())) for kind in ("chief", "worker")]
+        if any(counts):
+            before = counts[0] if cluster.task_type == "worker" else 0
+            return before + (cluster.task_id or 0), sum(counts)
     return 0, 1
 
 
-def is_first_process() -> bool:
-    """Whether this process is the one that writes files."""
-    return process()[0] == 0
+def is_first_process(model: keras.Model | None = None) -> bool:
+    """Whether this process is the one that writes files, see `process`."""
+    return process(model)[0] == 0
+
+
+def meet() -> None:
+    """Wait for the other processes of PyTorch."""
+    if keras.config.backend() == "torch" and process()[1] > 1:
+        import torch
+
+        torch.distributed.barrier()
 
 
 def thrown_away(save: Callable[..., Any], path: Any, **kwargs: Any) -> None:

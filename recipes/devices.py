@@ -24,6 +24,8 @@ def start(devices: int) -> None:
     Raises:
         ValueError: If several are asked for on PyTorch.
     """
+    if devices < 1:
+        raise ValueError(f"There must be one device or more. Received: devices={devices}.")
     backend = keras.config.backend()
     if backend == "torch":
         if devices > 1:
@@ -35,6 +37,8 @@ def start(devices: int) -> None:
             import torch
 
             accelerated = torch.cuda.is_available()
+            if accelerated:
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
             torch.distributed.init_process_group("nccl" if accelerated else "gloo")
     elif backend == "jax" and devices > 1:
         flag = f"--xla_force_host_platform_device_count={devices}"
@@ -56,6 +60,8 @@ def spread(devices: int) -> Iterator[None]:
     backend = keras.config.backend()
     if backend == "jax" and devices > 1:
         found = keras.distribution.list_devices()[:devices]
+        if len(found) < devices:
+            raise ValueError(f"There are {len(found)} devices. Received: devices={devices}.")
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=found))
         try:
             yield
@@ -82,7 +88,7 @@ def is_first() -> bool:
 
 def stop() -> None:
     """Leave the processes of PyTorch."""
-    if keras.config.backend() == "torch" and process()[1] > 1:
+    if keras.config.backend() == "torch" and "WORLD_SIZE" in os.environ:
         import torch
 
         torch.distributed.destroy_process_group()

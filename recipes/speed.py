@@ -19,8 +19,8 @@ from recipes.speed_report import write_report
 BACKENDS = ("jax", "torch", "tensorflow")
 MEASURED = ("limit", "FrequencyDistiller", "keras.distillation", "student alone")
 TASKS = {
-    "steps": ("steps resnet", "steps hub", "steps tiny"),
-    # Three times in turn: a peak varies from process to process.
+    "steps": ("steps resnet", "steps tiny", "steps hub"),
+    # Three times each: a peak varies from process to process.
     "memory": tuple(f"memory {trainer}" for trainer in MEASURED) * 3,
     "assembly": ("assembly",),
     "growth": ("growth",),
@@ -45,14 +45,13 @@ def main(arguments: list[str] | None = None) -> None:
     file = options.output / "speed.json"
     figures = json.loads(file.read_text()) if file.exists() else {}
     for part in options.parts:
-        for backend in options.backends:
-            found: dict[str, list] = {}
-            for task in TASKS[part]:
+        for task in dict.fromkeys(TASKS[part]):
+            for backend in options.backends:
                 print(f"{backend}: {task}", flush=True)
-                found.setdefault(task, []).append(_run(backend, task))
-            figures.setdefault(backend, {}).update(found)
-            figures["machine"] = _machine()
-            file.write_text(json.dumps(figures) + "\n")
+                found = [_run(backend, task) for _ in range(TASKS[part].count(task))]
+                figures.setdefault(backend, {})[task] = found
+                figures["machine"] = _machine()
+                file.write_text(json.dumps(figures) + "\n")
     print("\n".join(write_report(figures, options.output)))
 
 

@@ -88,6 +88,6 @@ def mlp(role: str) -> keras.Model:
 
 PAIRS = {
     "resnet": Pair("small ResNets, 32x32", (32, 32, 3), resnet, _momentum, steps=5, rounds=15),
-    "hub": Pair("KerasHub ResNet-18, 64x64", (64, 64, 3), hub_resnet, _momentum, 3, 9),
+    "hub": Pair("KerasHub ResNet-18, 64x64", (64, 64, 3), hub_resnet, _momentum, 2, 5),
     "tiny": Pair("MLPs of three layers", (32,), mlp, keras.optimizers.Adam, 100, 40),
 }

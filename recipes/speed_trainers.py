@@ -12,7 +12,8 @@ from keras_fdkd.data import cache_teacher
 from keras_fdkd.distillers.teacher_pass import teacher_pass
 from recipes.speed_models import BATCH_SIZE, CLASSES, FEATURE, Pair
 
-LIMIT, AGAIN, OURS = "limit", "limit, a second one", "FrequencyDistiller"
+LIMIT, AGAIN, WAITING = "limit", "limit, a second one", "limit that waits"
+OURS = "FrequencyDistiller"
 KERAS, ALONE, CACHED = "keras.distillation", "student alone", "FrequencyDistiller, cached teacher"
 ALONE_SET = "student alone, data set"
 CACHED_SET, INDEXED = "cached teacher, data set", "cached teacher, data set with index"
@@ -26,10 +27,13 @@ class Limit(keras.Model):
     Args:
         teacher: Frozen in place.
         student: Trained.
+        waits: Whether the student's gradients wait for the teacher, as those of any distillation
+            must. If not, TensorFlow computes both side by side.
     """
 
-    def __init__(self, teacher: keras.Model, student: keras.Model) -> None:
+    def __init__(self, teacher: keras.Model, student: keras.Model, waits: bool = False) -> None:
         super().__init__()
+        self.waits = waits
         self.autocast = False
         self.teacher, self.student = teacher, student
         teacher.trainable = False
@@ -51,7 +55,8 @@ class Limit(keras.Model):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if "outputs" in x:
             # Compilers drop a pass whose result is unused, or multiplied by zero.
-            loss = loss + 1e-20 * ops.mean(x["outputs"])
+            trace = 1e-20 * ops.mean(x["outputs"])
+            loss = loss * (1.0 + trace) if self.waits else loss + trace
         return loss
 
 
@@ -93,8 +98,8 @@ def trainers(pair: Pair) -> dict[str, Callable[[], Trainer]]:
         taps = {"teacher_features": FEATURE, "student_features": FEATURE}
         return FrequencyDistiller(pair.make("teacher"), pair.make("student"), **taps)
 
-    def limit() -> Trainer:
-        return compiled(Limit(pair.make("teacher"), pair.make("student"))), both, y
+    def limit(waits: bool = False) -> Trainer:
+        return compiled(Limit(pair.make("teacher"), pair.make("student"), waits)), both, y
 
     def of_keras() -> Trainer:
         loss = keras.distillation.FeatureDistillation("mse", FEATURE, FEATURE)
@@ -110,6 +115,7 @@ def trainers(pair: Pair) -> dict[str, Callable[[], Trainer]]:
     return {
         LIMIT: limit,
         AGAIN: limit,
+        WAITING: lambda: limit(waits=True),
         OURS: lambda: (compiled(ours()), both, y),
         KERAS: of_keras,
         ALONE: lambda: (compiled(pair.make("student")), inputs, y),

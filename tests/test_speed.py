@@ -90,7 +90,8 @@ def test_jax_keeps_no_activation_of_the_teacher():
     assert deep < shallow + 4096 * WIDTH * 4 * 2  # 21 kept layers would be 21 times this half
 
 
-def test_the_limit_runs_its_teacher():
+@pytest.mark.parametrize("waits", [False, True])
+def test_the_limit_runs_its_teacher(waits):
     """Its loss depends on the teacher's outputs, by less than rounding: no pass is dropped."""
     x, y = pairs(64)
     for broken in (False, True):
@@ -98,7 +99,7 @@ def test_the_limit_runs_its_teacher():
         if broken:
             teacher.set_weights([np.full_like(weight, np.nan) for weight in teacher.get_weights()])
         student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-        limit = Limit(teacher, student)
+        limit = Limit(teacher, student, waits)
         limit.compile("sgd", loss=cross_entropy(), metrics=["accuracy"])
         loss = limit.fit(x, y, verbose=0, batch_size=64).history["loss"][0]
         assert np.isnan(loss) == broken

@@ -74,6 +74,14 @@ def spread():
     yield
 
 
+def uneven(x, y):
+    """Return a data set of all samples, on PyTorch 16 of 64 in the first process."""
+    rows = slice(None)
+    if WAY == "processes" and BACKEND == "torch":
+        rows = [slice(16), slice(16, None)][process()[0]]
+    return Batches(keras.tree.map_structure(lambda values: values[rows], x), y[rows])
+
+
 class Batches(keras.utils.PyDataset):
     """Batches of 16, in their order."""
 
@@ -117,6 +125,13 @@ def mutual():
     )
 
 
+def normalized():
+    """Each process has statistics of its own samples, which are averaged; dropout is there too."""
+    layers = [keras.layers.Dense(16), keras.layers.BatchNormalization(), keras.layers.Dropout(0.1)]
+    student = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3)])
+    return FrequencyDistiller(smooth(6), student)
+
+
 def unused():
     """A student with a layer that no loss reaches, and a teacher with a name to lay out by."""
     inputs = keras.Input((6,))
@@ -142,11 +157,13 @@ def train(make, folder):
     data = Batches(x, y, *weights)
     data = shard(data) if BACKEND == "torch" else data
     history = distiller.fit(data, epochs=2, shuffle=False, verbose=0, validation_data=data).history
+    judged = uneven(x if make is mutual else x["student"], y)
+    logs = distiller.evaluate(judged, verbose=0, return_dict=True)
     file = folder / f"{make.__name__}-{process()[0]}.weights.h5"
     distiller.save_weights(file)
     distiller.save(folder / f"{make.__name__}-{process()[0]}.keras")
     return {
-        "history": history,
+        "history": {**history, **{f"evaluate_{name}": value for name, value in logs.items()}},
         "weights": [weight.tolist() for weight in distiller.get_weights()],
         "written": sorted(path.name for path in folder.glob(f"{make.__name__}-{process()[0]}*")),
         "parts": [
@@ -160,6 +177,7 @@ def main(file):
     """Train distillers of all kinds of terms that are means over the samples."""
     makers = [frequency, losses_of_keras, mutual]
     makers += [] if BACKEND == "tensorflow" else [unused]  # Keras refuses it there.
+    makers += [normalized] if BACKEND == "torch" else []
     with spread():
         number = process()[0]
         results = {make.__name__: train(make, file.parent) for make in makers}

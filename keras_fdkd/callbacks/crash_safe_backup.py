@@ -8,7 +8,7 @@ import keras
 
 from keras_fdkd.arguments import check_boolean
 from keras_fdkd.files import written_whole
-from keras_fdkd.processes import is_first_process, thrown_away
+from keras_fdkd.processes import is_first_process, meet, thrown_away
 
 _FILE = re.compile(r"epoch-(\d+)\.weights\.h5")
 
@@ -71,9 +71,10 @@ class CrashSafeBackup(keras.callbacks.Callback):
         return {int(match[1]): path for path, match in found.items() if match}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if is_first_process():
+        if is_first_process(self.model):
             for path in self.folder.glob("part-*-epoch-*.weights.h5"):
                 path.unlink()  # What a killed process left.
+        meet()  # What the first process wrote or removed before is to be seen by all.
         if not self.epoch:
             return
         optimizer = self.model.optimizer
@@ -87,7 +88,7 @@ class CrashSafeBackup(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         path = self.folder / f"epoch-{epoch + 1:06}.weights.h5"
-        if not is_first_process():
+        if not is_first_process(self.model):
             thrown_away(self.model.save_weights, path)
             return
         older = self._files()
@@ -99,6 +100,6 @@ class CrashSafeBackup(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.model._initial_epoch = None
-        if not self.keep and is_first_process():
+        if not self.keep and is_first_process(self.model):
             for path in self._files().values():
                 path.unlink()

@@ -12,8 +12,10 @@ def shard(data: Any) -> Any:
     """Return a data set whose batches are this process's part of those of `data`.
 
     For PyTorch's processes (`torchrun`): each is to iterate over the same batches in the same
-    order, of which it gets the rows that are its own. A step of all processes is then that of one
-    process with the whole batch. Every process still reads whole batches: where reading is what
+    order (`fit(shuffle=False)`, since Keras would shuffle them in each process by itself), of which
+    it gets the rows that are its own. Where these are as many in each, a step of all processes is
+    that of one with the whole batch; losses that divide by the number of labels or by the sum of
+    weights do so for each part. Every process still reads whole batches: where reading is what
     takes the time, give each a data set of its own, such as a `DataLoader` with PyTorch's
     `DistributedSampler`. On TensorFlow and JAX, Keras spreads batches by itself.
 
@@ -61,7 +63,12 @@ class _Part:
     def in_graph(self, step: Any, batch: Any) -> Any:
         import tensorflow as tf
 
-        return keras.tree.map_structure(lambda leaf: self._cut(leaf, tf.shape(leaf)[0]), batch)
+        size = tf.shape(keras.tree.flatten(batch)[0])[0]
+        enough = tf.debugging.assert_greater_equal(
+            size, self.count, "Each process needs a row of each batch: make batches larger."
+        )
+        with tf.control_dependencies([enough]):
+            return keras.tree.map_structure(lambda leaf: self._cut(leaf, size), batch)
 
     def _cut(self, leaf: Any, size: Any) -> Any:
         return leaf[self.number * size // self.count : (self.number + 1) * size // self.count]

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-_CROSS_ENTROPIES = (
+CROSS_ENTROPIES = (
     keras.losses.SparseCategoricalCrossentropy,
     keras.losses.CategoricalCrossentropy,
     keras.losses.BinaryCrossentropy,
@@ -37,7 +37,7 @@ def resolve_align_loss(loss: Any) -> keras.losses.Loss:
     for function, cls in _FUNCTIONS.items():
         if resolved is function:
             return cls(from_logits=True)
-    if type(resolved) in _CROSS_ENTROPIES:
+    if type(resolved) in CROSS_ENTROPIES:
         return type(resolved).from_config({**resolved.get_config(), "from_logits": True})
     raise ValueError(
         "The band classifiers (`align_weight`, `band_task_weight`) need a loss on labels. Compile "
@@ -51,7 +51,7 @@ def is_on_probabilities(loss: Any) -> bool:
     resolved = keras.losses.get(loss) if isinstance(loss, str) else loss
     if any(resolved is function for function in _FUNCTIONS):
         return True
-    return type(resolved) in _CROSS_ENTROPIES and not resolved.get_config()["from_logits"]
+    return type(resolved) in CROSS_ENTROPIES and not resolved.get_config()["from_logits"]
 
 
 def count_classes(predictions: Any, weight_name: str) -> int:
@@ -75,7 +75,7 @@ def check_labels(y: np.ndarray, loss: keras.losses.Loss, num_classes: int) -> No
                 "outputs; compile with a loss that has `ignore_class=-1` to use -1 for samples "
                 f"without a label. Received labels from {labels.min()} to {labels.max()}."
             )
-    elif isinstance(loss, _CROSS_ENTROPIES) and num_classes > 1 and y.shape[-1] != num_classes:
+    elif isinstance(loss, CROSS_ENTROPIES) and num_classes > 1 and y.shape[-1] != num_classes:
         raise ValueError(
             f"Labels must have shape (samples, {num_classes}), as the student has {num_classes} "
             f"outputs. Received shape {y.shape}."

@@ -6,7 +6,11 @@ import keras
 from keras import ops
 
 from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair
-from keras_fdkd.distillers.align_loss import count_classes, resolve_align_loss
+from keras_fdkd.distillers.align_loss import (
+    CROSS_ENTROPIES,
+    count_classes,
+    resolve_align_loss,
+)
 from keras_fdkd.distillers.checks import check_feature, check_weights, resolve_projector
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 from keras_fdkd.features import PREDICTIONS, check_model
@@ -263,9 +267,12 @@ class FrequencyDistiller(CrossModalDistiller):
     def _label_losses(
         self, y: Any, logits: dict[str, Any], sample_weight: Any, sides: int
     ) -> Any:
-        """Return the sum of the cross-entropies of all heads and sides, computed as one."""
+        """Return the sum of the losses of all heads and sides, cross-entropies computed as one."""
         rows = _interleave(list(logits.values()))
         count = sides * len(logits)
+        if type(self._align_loss) not in CROSS_ENTROPIES:
+            each = (self._label_loss(y, rows[n::count], sample_weight) for n in range(count))
+            return sum(each)
         if sample_weight is not None:
             sample_weight = ops.repeat(sample_weight, count, axis=0)
         value = self._label_loss(ops.repeat(y, count, axis=0), rows, sample_weight)

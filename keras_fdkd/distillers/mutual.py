@@ -234,7 +234,8 @@ class MutualDistiller(Resumable):
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         for name, inner in self.distillers.items():
             _, outputs = _split(x[name], y_pred[name])
-            inner.compute_metrics(x[name], y, outputs, sample_weight)
+            with inner._in_stage("test"):  # Its metrics are asked for by `get_metrics_result`.
+                inner.compute_metrics(x[name], y, outputs, sample_weight)
         return self.get_metrics_result()
 
     def get_config(self) -> dict[str, Any]:
@@ -269,7 +270,7 @@ class _Logs(keras.metrics.Metric):
         self._distiller.reset_metrics()
 
     def result(self) -> dict[str, Any]:
-        logs = self._distiller.get_metrics_result()
+        logs = self._distiller._own_metrics()
         return {f"{self.name}_{name}": value for name, value in logs.items()}
 
 

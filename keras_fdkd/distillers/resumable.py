@@ -57,7 +57,7 @@ class Resumable(SeveralProcesses):
         leaves the file as it was.
         """
         self._build_optimizer()
-        if not is_first_process():
+        if not is_first_process(self):
             return thrown_away(super().save, filepath, **kwargs)
         if not (overwrite and is_local(filepath) and str(filepath).endswith(".keras")):
             return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
@@ -73,7 +73,7 @@ class Resumable(SeveralProcesses):
         The weights of a frozen teacher are left out. A single local file is replaced in one step.
         """
         self._build_optimizer()
-        if not is_first_process():
+        if not is_first_process(self):
             thrown_away(self._save_weights, filepath, overwrite=True, max_shard_size=None)
             return
         named = is_local(filepath) and str(filepath).endswith(".weights.h5")

@@ -16,7 +16,8 @@ class SeveralProcesses(keras.Model):
     PyTorch: the forward pass runs inside `DistributedDataParallel`, which averages gradients: with
     parts of one size, a step of all processes equals a step of one with the whole batch. What a
     forward pass leaves behind (the statistics of batch normalization) is averaged after each step,
-    and metrics count the samples of all.
+    and metrics, which must be sums as most are, count the samples of all. `fit` and `evaluate` wait
+    for each other: call them in every process.
 
     TensorFlow: under `MultiWorkerMirroredStrategy`, which spreads batches itself, what Keras 3.15
     trips over is put right: nested batches, and logs that are scalars.
@@ -33,13 +34,13 @@ class SeveralProcesses(keras.Model):
 
     def make_train_function(self, force: bool = False) -> Any:
         # Before the first step, whose teacher pass comes first.
-        if _are_several("torch"):
+        if self._are_several("torch"):
             self._wrap()
         return super().make_train_function(force)
 
     def train_step(self, *args: Any) -> Any:
-        if not _are_several("torch"):
-            return _logs(super().train_step(*args))
+        if not self._are_several("torch"):
+            return self._averaged(super().train_step(*args))
         with self._in_stage("forward"):
             logs = super().train_step(*args)
         _sum([variable.value for variable in self._states()], process()[1])
@@ -48,23 +49,32 @@ class SeveralProcesses(keras.Model):
     def test_step(self, *args: Any) -> Any:
         # PyTorch's processes may have batches of different numbers here: they meet at the end.
         with self._in_stage("test"):
-            return _logs(super().test_step(*args))
+            return self._averaged(super().test_step(*args))
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """Return the metrics by name, of the samples of all processes."""
-        if self._stage == "test" or not _are_several("torch"):
-            return super().get_metrics_result()
+        """Return the metrics by name, of the samples of all processes: call it in each of them."""
+        if self._stage == "test" or not self._are_several("torch"):
+            return self._own_metrics()
         values = [variable.value for variable in self.metrics_variables]
         own = [value.clone() for value in values]
         _sum(values)
-        logs = keras.tree.map_structure(ops.copy, super().get_metrics_result())
+        logs = keras.tree.map_structure(ops.copy, self._own_metrics())
         for value, before in zip(values, own, strict=True):
             value.data.copy_(before)
         return logs
 
+    def _own_metrics(self) -> dict[str, Any]:
+        """Return the metrics as they are in this process."""
+        return super().get_metrics_result()
+
+    def _get_metrics_result_or_logs(self, logs: Any) -> Any:
+        # Keras takes the last step's logs, of one process, where some metrics are left out of them.
+        found = self.get_metrics_result()
+        return {name: found[name] for name in logs} if set(logs) <= set(found) else logs
+
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         # TensorFlow alone. With several workers, Keras would average a nested batch over them.
-        if iterator is not None and _are_several("tensorflow"):
+        if iterator is not None and self._are_several("tensorflow"):
             strategy = self.distribute_strategy
             data_batch = keras.tree.map_structure(
                 lambda value: strategy.experimental_local_results(value)[0],
@@ -72,6 +82,15 @@ class SeveralProcesses(keras.Model):
             )
             iterator = None
         super()._maybe_symbolic_build(iterator, data_batch)
+
+    def _are_several(self, backend: str) -> bool:
+        return keras.config.backend() == backend and process(self)[1] > 1
+
+    def _averaged(self, logs: Any) -> Any:
+        """Return the logs of a step, of one value each where Keras averages them along an axis."""
+        if not self._are_several("tensorflow"):
+            return logs
+        return keras.tree.map_structure(lambda value: ops.reshape(value, (1,)), logs)
 
     @contextlib.contextmanager
     def _in_stage(self, stage: str) -> Iterator[None]:
@@ -104,17 +123,6 @@ class SeveralProcesses(keras.Model):
         )
         # As an attribute of its own, Keras would make a layer of it.
         object.__setattr__(self, "_wrapped", [wrapped, trained])
-
-
-def _are_several(backend: str) -> bool:
-    return keras.config.backend() == backend and process()[1] > 1
-
-
-def _logs(logs: Any) -> Any:
-    """Return the logs of a step, of one value each where Keras averages them along an axis."""
-    if not _are_several("tensorflow"):
-        return logs
-    return keras.tree.map_structure(lambda value: ops.reshape(value, (1,)), logs)
 
 
 def _module(forward: Callable[..., Any], parameters: list[Any]) -> Any:

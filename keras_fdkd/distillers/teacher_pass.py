@@ -22,7 +22,17 @@ def teacher_pass(
         What `forward` returns.
     """
     with _no_gradient(variables, values):
-        return forward(inputs, training=False)
+        outputs = forward(inputs, training=False)
+    distribution = None if values is None else keras.distribution.distribution()
+    if distribution is None:
+        return outputs
+    # Of a teacher that is laid out over several devices; JAX cannot transform a feature that is.
+    return keras.tree.map_structure(
+        lambda output: keras.distribution.distribute_tensor(
+            output, distribution.get_data_layout(output.shape)
+        ),
+        outputs,
+    )
 
 
 @contextlib.contextmanager

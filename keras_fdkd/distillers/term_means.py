@@ -33,7 +33,15 @@ class TermMeans(keras.metrics.Metric):
         Args:
             values: Scalars by name; one that is missing counts as 0.
             size: Samples of the batch.
+
+        Raises:
+            ValueError: If there is a scalar of another name.
         """
+        if unknown := sorted(set(values) - set(self.names)):
+            raise ValueError(
+                "Terms and monitors must be named in `logs` of the distiller. "
+                f"Received: {unknown}, beside {list(self.names)}."
+            )
         size = ops.cast(size, self.dtype)
         row = [ops.cast(values.get(name, 0.0), self.dtype) for name in self.names]
         self.total.assign_add(size * ops.stack(row))

@@ -71,6 +71,11 @@ class FrequencySplit(keras.layers.Layer):
                 f"`axis` must be one of the axes 1..{rank - 1} of the feature. "
                 f"Received: axis={self.axis} for shape {input_shape}."
             )
+        self._count_low_bins(input_shape)
+        self.built = True
+
+    def _count_low_bins(self, input_shape: tuple[int | None, ...]) -> int:
+        """Return how many bins above the constant one are low."""
         size = input_shape[self.axis]
         if size is None or size < 4:
             raise ValueError(
@@ -86,8 +91,7 @@ class FrequencySplit(keras.layers.Layer):
                 f"{bins} bins of a feature of size {size}, {low_bins} would be low. "
                 f"Received: cutoff={self.cutoff}."
             )
-        self._low_bins = low_bins
-        self.built = True
+        return low_bins
 
     def call(self, inputs: Any) -> tuple[Any, Any]:
         # The transforms exist in float32 and float64 only.
@@ -95,8 +99,9 @@ class FrequencySplit(keras.layers.Layer):
         dtype = "float64" if given == "float64" else "float32"
         x = ops.moveaxis(ops.cast(inputs, dtype), self.axis, -1)
         centered, mean = without_mean(x, -1)
-        # Bin 0 is empty without the mean; bins that are cut off count as 0.
-        kept = [part[..., : self._low_bins + 1] for part in ops.rfft(centered)]
+        # Bin 0 is empty without the mean, but for rounding; bins that are cut off count as 0.
+        bins = 1 + self._count_low_bins(inputs.shape)
+        kept = [part[..., :bins] for part in ops.rfft(centered)]
         low = ops.irfft(tuple(kept), fft_length=x.shape[-1])
         high = centered - low  # a second inverse transform would give the same
         if self.include_dc:
