@@ -54,7 +54,8 @@ def tests(session: nox.Session, backend: str) -> None:
     others = [name for name in BACKENDS if name != backend]
     check = "import importlib.util, sys; sys.exit(any(map(importlib.util.find_spec, sys.argv[1:])))"
     session.run("python", "-c", check, *others)
-    session.run("python", "-m", "pytest", *session.posargs, env={**QUIET, "KERAS_BACKEND": backend})
+    command = ["python", "-m", "pytest", "-n", "auto", *session.posargs]
+    session.run(*command, env={**QUIET, "KERAS_BACKEND": backend})
 
 
 @nox.session
@@ -81,6 +82,13 @@ def compare(session: nox.Session) -> None:
     """Train the same model on the same batches with each backend, side by side."""
     install(session, *BACKENDS, extra="recipes")
     session.run("python", "-m", "recipes.compare", *session.posargs, env=QUIET)
+
+
+@nox.session
+def speed(session: nox.Session) -> None:
+    """Time steps, terms and memory beside their limits, on each backend; half an hour or more."""
+    install(session, *BACKENDS, extra="recipes,hub")
+    session.run("python", "-m", "recipes.speed", *session.posargs, env=QUIET)
 
 
 @nox.session

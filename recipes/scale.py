@@ -1,7 +1,9 @@
 """What it takes to cache a teacher's outputs of ten million clips and to distil from them.
 
 Bytes and rates of the cache are measured here; what only a cluster could tell is assumed, each
-assumption an option. Stages of a pipeline run side by side, so the slowest sets the pace.
+assumption an option. There is a process for each accelerator, which caches the part of the clips
+that it trains on in a folder of its own: one folder is written by one process. Stages of a pipeline
+run side by side, so the slowest sets the pace.
 """
 
 import argparse
@@ -27,6 +29,7 @@ class Assumed:
     feature_size: int = 512
     batch: int = 64  # of an accelerator
     clip_megabytes: float = 1.0  # the teacher's input as stored, a compressed video
+    decoded_megabytes: float = 2.4  # 16 frames of 224 x 224 in 8 bits
     sample_megabytes: float = 0.5  # the student's, a spectrogram of 128 x 1000
     decode_seconds: float = 0.1  # of one core for one clip
     teacher_gigaflop: float = 180.0  # forward: a video transformer of the size of ViT-B, 16 frames
@@ -44,12 +47,13 @@ class Measured:
 
     Attributes:
         bytes_a_clip: Of the files, float16.
-        write_rows: Rows a second.
-        take_rows: Rows a second at random, from files that are in memory.
+        write_rows: Rows a second, to files that the system has yet to write to disk.
+        take_rows: Rows a second at random, from files that the system holds in memory.
         index_rows: How many rows the next two figures are of.
         open_seconds: To open a cache of so many.
         open_megabytes: What the keys of so many hold in memory.
-        hash_gigabytes: A second, of the student's inputs if the data have no `"index"`.
+        hash_gigabytes: A second: of the teacher's inputs while caching, and of the student's if the
+            data have no `"index"`.
     """
 
     bytes_a_clip: float
@@ -114,31 +118,47 @@ def stages(assumed: Assumed, measured: Measured, accelerators: int) -> dict[str,
 
     Args:
         assumed: Of the cluster.
-        measured: Of the cache; a process for each accelerator.
+        measured: Of the cache, by each process.
         accelerators: How many.
     """
     a, each = assumed, assumed.clips / accelerators
     steps = each / a.batch
-    teacher = {
-        "reading clips": each * a.clip_megabytes / 1e3 / a.read_gigabytes,
-        "decoding clips": each * a.decode_seconds / a.cores,
-        "teacher": each * a.teacher_gigaflop / 1e3 / a.teraflops,
-    }
+    read_clips, read_samples = (
+        each * size / 1e3 / a.read_gigabytes for size in (a.clip_megabytes, a.sample_megabytes)
+    )
+    decoding = {"decoding clips": each * a.decode_seconds / a.cores}
+    running = {"teacher": each * a.teacher_gigaflop / 1e3 / a.teraflops}
     student = {
-        "reading the student's inputs": each * a.sample_megabytes / 1e3 / a.read_gigabytes,
         "student": each * 3 * a.student_gigaflop / 1e3 / a.teraflops,
         # Each weight goes out and comes in about twice in a ring.
         "averaging gradients": steps * 2 * 4 * a.student_parameters / 1e9 / a.network_gigabytes,
     }
-    cache = {"reading the cache": each / measured.take_rows}
-    hashing = {"hashing, without index": each * a.sample_megabytes / 1e3 / measured.hash_gigabytes}
+    cached = {
+        "reading the student's inputs": read_samples,
+        **student,
+        "reading the cache": each / measured.take_rows,
+    }
+    hashing, hashing_clips = (
+        each * size / 1e3 / measured.hash_gigabytes
+        for size in (a.sample_megabytes, a.decoded_megabytes)
+    )
     return {
-        "caching": {**teacher, "writing the cache": each / measured.write_rows},
-        "an epoch, cached, with index": {**student, **cache},
-        "an epoch, cached, without index": {**student, **cache, **hashing},
-        "an epoch, not cached": {**student, **teacher, "both models": student["student"]
-                                 + teacher["teacher"]},
-    }  # fmt: skip
+        "caching, with index": {
+            "reading clips": read_clips,
+            **decoding,
+            **running,
+            "hashing clips": hashing_clips,
+            "writing the cache": each / measured.write_rows,
+        },
+        "an epoch, cached, with index": cached,
+        "an epoch, cached, without index": {**cached, "hashing the student's inputs": hashing},
+        "an epoch, not cached": {
+            "reading both inputs": read_clips + read_samples,
+            **decoding,
+            "both models": student["student"] + running["teacher"],
+            "averaging gradients": student["averaging gradients"],
+        },
+    }
 
 
 def report(assumed: Assumed, measured: Measured) -> list[str]:
@@ -153,7 +173,7 @@ def report(assumed: Assumed, measured: Measured) -> list[str]:
         rows.append((phase, *cells))
     totals = []
     for cached, phases in (
-        (True, ("caching", "an epoch, cached, with index")),
+        (True, ("caching, with index", "an epoch, cached, with index")),
         (False, ("an epoch, not cached",)),
     ):
         cells = []
@@ -182,7 +202,7 @@ def report(assumed: Assumed, measured: Measured) -> list[str]:
         "Every stage:",
         "",
         *table(("", "stage", *head), detail, words=(0, 1)),
-        "**Measured** on one process of this machine:",
+        "**Measured** on one process of this machine, with files that the system holds in memory:",
         "",
         *(f"- {name.replace('_', ' ')}: {value:,.4g}" for name, value in asdict(measured).items()),
         "",

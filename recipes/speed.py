@@ -6,12 +6,13 @@ plot are written anew each time.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import subprocess  # It starts itself.  # nosec B404
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from recipes.speed_report import write_report
@@ -58,8 +59,6 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(backend: str, task: str) -> dict:
     """Return the figures of a task, from a process of its own."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    # Where this is set, NumPy's products are slower than they have to be.
-    environment.pop("OPENBLAS_CORETYPE", None)
     command = [sys.executable, "-m", "recipes.speed", "--worker", task]
     done = subprocess.run(  # No shell.  # nosec B603
         command, env=environment, check=True, stdout=subprocess.PIPE, text=True
@@ -75,11 +74,15 @@ def _machine() -> dict[str, str]:
         for line in (info.read_text().splitlines() if info.exists() else [])
         if line.startswith("model name")
     ]
-    packages = ("keras", "jax", "torch", "tensorflow-cpu", "keras-hub", "numpy")
+    packages = ("keras", "jax", "torch", "tensorflow", "tensorflow-cpu", "keras-hub", "numpy")
+    versions = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
     return {
         "processor": f"{os.cpu_count()} x {names[0] if names else platform.processor()}",
         "python": platform.python_version(),
-        **{package: version(package) for package in packages},
+        **versions,
     }
 
 

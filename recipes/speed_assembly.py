@@ -102,9 +102,7 @@ def _in_tensorflow(
     return lambda: keras.tree.map_structure(lambda value: value.numpy(), step(*arguments))
 
 
-def _in_torch(
-    loss: Any, heads: list, students: list, teachers: list, y: Any
-) -> Callable[[], None]:
+def _in_torch(loss: Any, heads: list, students: list, teachers: list, y: Any) -> Callable[[], None]:
     import torch
 
     students, teachers = ([ops.convert_to_tensor(x) for x in side] for side in (students, teachers))

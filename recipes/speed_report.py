@@ -118,7 +118,13 @@ def _memory(figures: dict[str, Any], backends: list[str]) -> list[str]:
             )
     if not rows:
         return []
-    head = ("backend", "limit", "ours / limit (1.05)", "keras.distillation / limit", "alone / limit")
+    head = (
+        "backend",
+        "limit",
+        "ours / limit (1.05)",
+        "keras.distillation / limit",
+        "alone / limit",
+    )
     return [
         "## Peak memory of the process",
         "",

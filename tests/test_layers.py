@@ -54,7 +54,9 @@ def test_split_any_axis(axis):
 
 def test_cutoff_counts_bins():
     impulse = np.eye(1, 512, dtype="float32")  # It has all frequencies alike.
-    bands = [np.abs(np.fft.rfft(ops.convert_to_numpy(band)[0])) for band in FrequencySplit()(impulse)]
+    bands = [
+        np.abs(np.fft.rfft(ops.convert_to_numpy(band)[0])) for band in FrequencySplit()(impulse)
+    ]
     assert np.flatnonzero(bands[0] > 0.5).tolist() == list(range(1, 129))
     assert np.flatnonzero(bands[1] > 0.5).tolist() == list(range(129, 257))
     build = lambda size, cutoff: FrequencySplit(cutoff).build((None, size))  # noqa: E731

@@ -12,16 +12,17 @@ MEASURED = Measured(
 
 def test_stages_by_hand():
     assumed = Assumed(
-        clips=1e6, batch=10, clip_megabytes=2.0, sample_megabytes=1.0, decode_seconds=0.1,
+        clips=1e6, batch=10, clip_megabytes=2.0, decoded_megabytes=5.0, sample_megabytes=1.0, decode_seconds=0.1,
         teacher_gigaflop=100.0, student_gigaflop=10.0, student_parameters=1e6, teraflops=10.0,
         cores=10, read_gigabytes=1.0, network_gigabytes=8.0,
     )  # fmt: skip
     found = stages(assumed, MEASURED, 10)
-    assert found["caching"] == pytest.approx(
+    assert found["caching, with index"] == pytest.approx(
         {
             "reading clips": 200.0,
             "decoding clips": 1000.0,
             "teacher": 1000.0,
+            "hashing clips": 500.0,
             "writing the cache": 10.0,
         }
     )
@@ -31,10 +32,11 @@ def test_stages_by_hand():
             "student": 300.0,
             "averaging gradients": 10.0,
             "reading the cache": 1.0,
-            "hashing, without index": 100.0,
+            "hashing the student's inputs": 100.0,
         }
     )
     assert found["an epoch, not cached"]["both models"] == pytest.approx(1300.0)
+    assert found["an epoch, not cached"]["reading both inputs"] == pytest.approx(300.0)
 
 
 def test_measured_bytes_are_those_of_the_files():

@@ -168,7 +168,9 @@ def train(make, folder):
         "written": sorted(path.name for path in folder.glob(f"{make.__name__}-{process()[0]}*")),
         "parts": [
             variable.value.addressable_shards[0].data.size / variable.value.size
-            for variable in (distiller.teacher.variables if make is unused and WAY == "model" else ())
+            for variable in (
+                distiller.teacher.variables if make is unused and WAY == "model" else ()
+            )
         ],
     }
 

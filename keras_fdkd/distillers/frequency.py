@@ -264,9 +264,7 @@ class FrequencyDistiller(CrossModalDistiller):
             terms["band_task_loss"] = (self.band_task_weight, value)
         return terms, monitors
 
-    def _label_losses(
-        self, y: Any, logits: dict[str, Any], sample_weight: Any, sides: int
-    ) -> Any:
+    def _label_losses(self, y: Any, logits: dict[str, Any], sample_weight: Any, sides: int) -> Any:
         """Return the sum of the losses of all heads and sides, cross-entropies computed as one."""
         rows = _interleave(list(logits.values()))
         count = sides * len(logits)
