@@ -85,8 +85,15 @@ def _steps(figures: dict[str, Any], backends: list[str]) -> list[str]:
                     (backend, *(_cell(seconds[name], seconds[ALONE_SET]) for name in DATA_SETS))
                 )
         if rows:
-            head = ("backend", "limit", "second limit / limit", f"ours / limit ({AT_MOST[pair]})",
-                    "ours / limit that waits", "keras.distillation / ours", f"cached / student alone ({CACHED_AT_MOST})")  # fmt: skip
+            head = (
+                "backend",
+                "limit",
+                "second limit / limit",
+                f"ours / limit ({AT_MOST[pair]})",
+                "ours / limit that waits",
+                "keras.distillation / ours",
+                f"cached / student alone ({CACHED_AT_MOST})",
+            )
             lines += [f"### {title}", "", *table(head, rows)]
         if sets:
             lines += [

@@ -6,7 +6,8 @@ import pytest
 from conftest import classifier, cross_entropy, pairs
 from keras import ops
 
-from keras_fdkd import PUBLISHED, FrequencyDistiller
+from keras_fdkd import PUBLISHED, CrossModalDistiller, FrequencyDistiller
+from keras_fdkd.layers import FrequencySplit
 from keras_fdkd.losses import KD
 
 TERMS = {"low_loss", "high_loss", "align_loss"}
@@ -465,3 +466,53 @@ def test_projector_knows_that_it_trains():
     history = distiller.fit(x, y, validation_data=(x, y), verbose=0).history
     assert history["low_similarity"][0] != 0
     assert history["val_low_similarity"][0] == 0
+
+
+def scalar(value):
+    return float(ops.convert_to_numpy(value))
+
+
+class PerBatch(keras.losses.Loss):
+    """No mean or sum over rows: what it says of two batches says nothing of both together."""
+
+    def call(self, y_true, y_pred):
+        return ops.square(ops.max(y_pred)) + 0.0 * ops.cast(ops.sum(y_true), y_pred.dtype)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "sum_over_batch_size", "mean_with_sample_weight"])
+@pytest.mark.parametrize("kind", [keras.losses.SparseCategoricalCrossentropy, PerBatch])
+def test_heads_are_judged_one_by_one(kind, reduction):
+    """Computed as one or not, the term is the sum of the losses of both heads on both sides."""
+    options = {} if kind is PerBatch else {"from_logits": True}
+    judge = kind(reduction=reduction, **options)
+    distiller = FrequencyDistiller(classifier(6), classifier(4), align_loss=judge)
+    distiller.compile("sgd", loss=cross_entropy())
+    rng = np.random.default_rng(0)
+    teacher, student = rng.normal(size=(2, 8, 16)).astype("float32")
+    y = ops.convert_to_tensor(rng.integers(3, size=8))
+    weight = ops.convert_to_tensor(rng.uniform(size=8).astype("float32"))
+    sides = (
+        {"features": ops.convert_to_tensor(teacher)},
+        {"features": ops.convert_to_tensor(student)},
+    )
+    terms, _ = distiller.terms(distiller.compare(*sides, training=True), y, weight)
+    expected = 0.0
+    for feature in (teacher, student):
+        bands = FrequencySplit()(feature)
+        for band, head in zip(bands, distiller.align_heads.values(), strict=True):
+            expected += scalar(judge(y, head(band), sample_weight=weight))
+    np.testing.assert_allclose(scalar(terms["align_loss"][1]), expected, rtol=1e-5)
+
+
+def test_terms_without_a_name_in_the_logs_are_refused():
+    class Nameless(CrossModalDistiller):
+        def compare(self, teacher, student, training):
+            return {"student": student["features"]}
+
+        def terms(self, compared, y, sample_weight):
+            return {"size_loss": (1.0, ops.mean(compared["student"]))}, {}
+
+    distiller = Nameless(classifier(6), classifier(4))
+    distiller.compile("sgd", loss=cross_entropy())
+    with pytest.raises(ValueError, match=r"named in `logs`.*size_loss"):
+        distiller.fit(*pairs(), verbose=0)

@@ -52,6 +52,15 @@ def test_split_any_axis(axis):
         np.testing.assert_allclose(ops.convert_to_numpy(band), expected, atol=2e-6)
 
 
+def test_a_split_of_another_size_counts_its_own_bins():
+    split = FrequencySplit()
+    split(np.ones((1, 512), "float32"))
+    low, high = split(np.eye(1, 16, dtype="float32"))
+    expected = FrequencySplit()(np.eye(1, 16, dtype="float32"))
+    np.testing.assert_array_equal(ops.convert_to_numpy(low), ops.convert_to_numpy(expected[0]))
+    assert float(ops.max(ops.abs(high))) > 0.1
+
+
 def test_cutoff_counts_bins():
     impulse = np.eye(1, 512, dtype="float32")  # It has all frequencies alike.
     bands = [

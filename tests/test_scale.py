@@ -12,10 +12,20 @@ MEASURED = Measured(
 
 def test_stages_by_hand():
     assumed = Assumed(
-        clips=1e6, batch=10, clip_megabytes=2.0, decoded_megabytes=5.0, sample_megabytes=1.0, decode_seconds=0.1,
-        teacher_gigaflop=100.0, student_gigaflop=10.0, student_parameters=1e6, teraflops=10.0,
-        cores=10, read_gigabytes=1.0, network_gigabytes=8.0,
-    )  # fmt: skip
+        clips=1e6,
+        batch=10,
+        clip_megabytes=2.0,
+        decoded_megabytes=5.0,
+        sample_megabytes=1.0,
+        decode_seconds=0.1,
+        teacher_gigaflop=100.0,
+        student_gigaflop=10.0,
+        student_parameters=1e6,
+        teraflops=10.0,
+        cores=10,
+        read_gigabytes=1.0,
+        network_gigabytes=8.0,
+    )
     found = stages(assumed, MEASURED, 10)
     assert found["caching, with index"] == pytest.approx(
         {
