@@ -10,12 +10,11 @@ import contextlib
 import json
 import os
 import platform
-import subprocess  # It starts itself.  # nosec B404
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from recipes.speed_report import write_report
+from recipes.worker import hand_back, run_worker
 
 BACKENDS = ("jax", "torch", "tensorflow")
 MEASURED = ("limit", "FrequencyDistiller", "keras.distillation", "student alone")
@@ -26,7 +25,6 @@ TASKS = {
     "assembly": ("assembly",),
     "growth": ("growth",),
 }
-_MARK = "figures: "
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -40,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.worker:
         from recipes.speed_worker import measure
 
-        print(_MARK + json.dumps(measure(options.worker)))
+        hand_back(measure(options.worker))
         return
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / "speed.json"
@@ -49,21 +47,15 @@ def main(arguments: list[str] | None = None) -> None:
         for task in dict.fromkeys(TASKS[part]):
             for backend in options.backends:
                 print(f"{backend}: {task}", flush=True)
-                found = [_run(backend, task) for _ in range(TASKS[part].count(task))]
+                environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+                found = [
+                    run_worker("recipes.speed", "--worker", task, **environment)
+                    for _ in range(TASKS[part].count(task))
+                ]
                 figures.setdefault(backend, {})[task] = found
                 figures["machine"] = _machine()
                 file.write_text(json.dumps(figures) + "\n")
     print("\n".join(write_report(figures, options.output)))
-
-
-def _run(backend: str, task: str) -> dict:
-    """Return the figures of a task, from a process of its own."""
-    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", "recipes.speed", "--worker", task]
-    done = subprocess.run(  # No shell.  # nosec B603
-        command, env=environment, check=True, stdout=subprocess.PIPE, text=True
-    )
-    return json.loads(done.stdout.rpartition(_MARK)[2])
 
 
 def _machine() -> dict[str, str]:

@@ -8,8 +8,6 @@ backend, and never holds more than a few.
 import argparse
 import json
 import os
-import subprocess  # It starts itself.  # nosec B404
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,10 +17,10 @@ import numpy as np
 
 from recipes.long_run import resident_memory
 from recipes.markdown import table
+from recipes.worker import hand_back, run_worker
 
 STEPS = (10, 1)
 EVERY = 50  # training steps from one record of the memory to the next
-_MARK = "figures: "
 
 
 def train(folder: Path, windows: int, epochs: int) -> dict[str, Any]:
@@ -114,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("KERAS_BACKEND", "jax")
     if options.worker:
         [windows] = options.steps
-        print(_MARK + json.dumps(train(options.worker, windows, options.epochs)))
+        hand_back(train(options.worker, windows, options.epochs))
         return
     file = options.output / "stream.json"
     figures = json.loads(file.read_text()) if file.exists() else {}
@@ -137,10 +135,8 @@ def _run(step: int, epochs: int) -> dict[str, Any]:
     trained = set(subjects[split_by_subject(subjects, 0)["train"]].tolist())
     with tempfile.TemporaryDirectory() as folder:
         windows = write_shards(Path(folder), trained, step)
-        command = [sys.executable, "-m", "recipes.stream", "--worker", folder]
-        command += ["--steps", str(windows), "--epochs", str(epochs)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # nosec B603
-    return json.loads(done.stdout.rpartition(_MARK)[2])
+        arguments = ("--worker", folder, "--steps", str(windows), "--epochs", str(epochs))
+        return run_worker("recipes.stream", *arguments)
 
 
 if __name__ == "__main__":

@@ -133,10 +133,14 @@ def test_ratio_is_of_rounds():
 
 def test_report_says_what_is_missed(tmp_path):
     seconds = {
-        "limit": [1.0, 1.0], "limit, a second one": [1.0, 1.0], "FrequencyDistiller": [1.2, 1.2],
-        "keras.distillation": [2.4, 2.4], "student alone": [0.5, 0.5],
+        "limit": [1.0, 1.0],
+        "limit, a second one": [1.0, 1.0],
+        "limit that waits": [1.1, 1.1],
+        "FrequencyDistiller": [1.2, 1.2],
+        "keras.distillation": [2.4, 2.4],
+        "student alone": [0.5, 0.5],
         "FrequencyDistiller, cached teacher": [0.51, 0.51],
-    }  # fmt: skip
+    }
     figures = {
         "jax": {
             "steps resnet": [seconds],
@@ -152,7 +156,8 @@ def test_report_says_what_is_missed(tmp_path):
         }
     }
     text = "\n".join(write_report(figures, tmp_path))
-    assert "1.20 [1.20, 1.20] **missed** | 2.00 [2.00, 2.00] met | 1.02 [1.02, 1.02] met" in text
+    assert "| 1.20 [1.20, 1.20] **missed** | 1.09 [1.09, 1.09] | 2.00 [2.00, 2.00] met |" in text
+    assert "| 1.02 [1.02, 1.02] met |" in text
     assert "2.00 [2.00, 2.00] **missed** | 1.5" in text
     assert "| jax | 0 MB | 1.000 met" in text
     assert "| jax | 2.00 |" in text  # prime against power of two

@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-WAY = sys.argv[1]
+WAY = sys.argv[1] if __name__ == "__main__" else "one"
 if WAY in ("devices", "model"):
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
