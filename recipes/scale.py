@@ -180,7 +180,7 @@ def report(assumed: Assumed, measured: Measured) -> list[str]:
         for plan in plans.values():
             slowest = [max(plan[phase].values()) for phase in phases]
             cells.append(_time(sum(slowest[:-1]) + assumed.epochs * slowest[-1]))
-        totals.append((f"{assumed.epochs} epochs, {'cached' if cached else 'not'}", *cells))
+        totals.append((f"{assumed.epochs} epochs, {'cached' if cached else 'not cached'}", *cells))
     head = [f"{n} accelerators" for n in ACCELERATORS]
     gigabytes = assumed.clips * measured.bytes_a_clip / 1e9
     detail = [
