@@ -1,9 +1,11 @@
 """The loss of the band classifiers: the compiled cross-entropy, on their logits."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 CROSS_ENTROPIES = (
     keras.losses.SparseCategoricalCrossentropy,
@@ -63,6 +65,41 @@ def count_classes(predictions: Any, weight_name: str) -> int:
             f"(batch, classes); pass `{weight_name}=0` for any other. Received: {predictions}."
         )
     return shape[-1]
+
+
+def interleave(values: list[Any]) -> Any:
+    """Return tensors of one shape `(batch, ...)` as one of `(values * batch, ...)`.
+
+    The rows of a sample stay together, and so on one device where batches are spread over several.
+    """
+    return ops.reshape(ops.stack(values, axis=1), (-1, *values[0].shape[1:]))
+
+
+def summed(
+    loss: keras.losses.Loss,
+    judge: Callable[[Any, Any, Any], Any],
+    y: Any,
+    logits: Any,
+    sample_weight: Any,
+    count: int,
+) -> Any:
+    """Return the sum of `count` losses, whose logits are interleaved; cross-entropies as one.
+
+    Args:
+        loss: The loss of one head.
+        judge: From labels, logits and sample weights to its value.
+        y: Labels of the samples.
+        logits: `count` rows for each sample.
+        sample_weight: Shape `(batch,)`, or `None`.
+        count: How many.
+    """
+    if type(loss) not in CROSS_ENTROPIES:  # It may look at all rows together.
+        return sum(judge(y, logits[n::count], sample_weight) for n in range(count))
+    if sample_weight is not None:
+        sample_weight = ops.repeat(sample_weight, count, axis=0)
+    value = judge(ops.repeat(y, count, axis=0), logits, sample_weight)
+    # All other reductions are means.
+    return value if loss.reduction == "sum" else count * value
 
 
 def check_labels(y: np.ndarray, loss: keras.losses.Loss, num_classes: int) -> None:

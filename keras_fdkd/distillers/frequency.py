@@ -7,9 +7,10 @@ from keras import ops
 
 from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair
 from keras_fdkd.distillers.align_loss import (
-    CROSS_ENTROPIES,
     count_classes,
+    interleave,
     resolve_align_loss,
+    summed,
 )
 from keras_fdkd.distillers.checks import check_feature, check_weights, resolve_projector
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
@@ -243,7 +244,7 @@ class FrequencyDistiller(CrossModalDistiller):
             "bands": {band: (seen[band], made[band]) for band in self.frequency.bands},
             "align": {
                 # Both sides in one call.
-                band: head(_interleave([seen[band], made[band]]))
+                band: head(interleave([seen[band], made[band]]))
                 for band, head in self.align_heads.items()
             },
             "band_task": {band: head(made[band]) for band, head in self.band_task_heads.items()},
@@ -257,25 +258,16 @@ class FrequencyDistiller(CrossModalDistiller):
         terms = {f"{band}_loss": (weights[band], value) for band, value in losses.items()}
         monitors = {f"{band}_similarity": value for band, value in similarity.items()}
         if self.align_weight:
-            value = self._label_losses(y, compared["align"], sample_weight, 2)
+            value = self._head_losses(y, compared["align"], sample_weight, 2)
             terms["align_loss"] = (self.align_weight, value)
         if self.band_task_weight:
-            value = self._label_losses(y, compared["band_task"], sample_weight, 1)
+            value = self._head_losses(y, compared["band_task"], sample_weight, 1)
             terms["band_task_loss"] = (self.band_task_weight, value)
         return terms, monitors
 
-    def _label_losses(self, y: Any, logits: dict[str, Any], sample_weight: Any, sides: int) -> Any:
-        """Return the sum of the losses of all heads and sides, cross-entropies computed as one."""
-        rows = _interleave(list(logits.values()))
-        count = sides * len(logits)
-        if type(self._align_loss) not in CROSS_ENTROPIES:
-            each = (self._label_loss(y, rows[n::count], sample_weight) for n in range(count))
-            return sum(each)
-        if sample_weight is not None:
-            sample_weight = ops.repeat(sample_weight, count, axis=0)
-        value = self._label_loss(ops.repeat(y, count, axis=0), rows, sample_weight)
-        # All other reductions are means.
-        return value if self._align_loss.reduction == "sum" else count * value
+    def _head_losses(self, y: Any, logits: dict[str, Any], sample_weight: Any, sides: int) -> Any:
+        rows, count = interleave(list(logits.values())), sides * len(logits)
+        return summed(self._align_loss, self._label_loss, y, rows, sample_weight, count)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -294,11 +286,3 @@ class FrequencyDistiller(CrossModalDistiller):
             "align_loss": keras.saving.serialize_keras_object(self.align_loss),
             "projector": keras.saving.serialize_keras_object(self.projector),
         }
-
-
-def _interleave(values: list[Any]) -> Any:
-    """Return tensors of one shape `(batch, ...)` as one of `(values * batch, ...)`.
-
-    The rows of a sample stay together, and so on one device where batches are spread over several.
-    """
-    return ops.reshape(ops.stack(values, axis=1), (-1, *values[0].shape[1:]))
