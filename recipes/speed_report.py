@@ -132,10 +132,11 @@ def _memory(figures: dict[str, Any], backends: list[str]) -> list[str]:
         "keras.distillation / limit",
         "alone / limit",
     )
+    count = min(len(figures[name][f"memory {LIMIT}"]) for name, *_ in rows)
     return [
         "## Peak memory of the process",
         "",
-        "Small ResNets, ten steps; medians of three processes each.",
+        f"Small ResNets, ten steps; medians of {count} processes each.",
         "",
         *table(head, rows),
     ]
