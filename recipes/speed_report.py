@@ -176,7 +176,8 @@ def _growth(figures: dict[str, Any], backends: list[str], folder: Path) -> list[
             [line] = axis.plot(*zip(*power, strict=True), marker="o", label=backend)
             if prime := [p for p in points if p not in power]:
                 axis.plot(*zip(*prime, strict=True), "x", color=line.get_color())
-        axis.set(xscale="log", yscale="log", xlabel=panel)
+        axis.set_xscale("log", base=2)
+        axis.set(yscale="log", xlabel=panel)
     axes[0].set_ylabel("ms, one thread (x: prime sizes)")
     axes[0].legend()
     figure.tight_layout()

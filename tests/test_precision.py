@@ -110,6 +110,25 @@ def test_rows_at_the_edge(name, policy):
             assert np.isfinite(np.asarray(weight, "float32")).all(), make
 
 
+@pytest.mark.parametrize("name", POLICIES)
+def test_golden_edge_rows(name, policy, golden):
+    """Rows of zeros, constants and extremes, as the reference has them, are its features here."""
+    file = golden("fdcmkd_edge_b8_c6")
+    x = {"teacher": file["teacher_v"], "student": file["student_a"]}
+    policy(name)
+
+    def model():
+        feature = keras.layers.Dense(512, use_bias=False, kernel_initializer="identity")
+        return keras.Sequential([keras.Input((512,)), feature, keras.layers.Dense(6)])
+
+    distiller = FrequencyDistiller(model(), model(), band_task_weight=1.0)
+    history = fit(distiller, x, file["labels"].astype("int32"))
+    for term, values in history.items():
+        assert np.isfinite(values).all(), term
+    for weight in distiller.student.get_weights():
+        assert np.isfinite(np.asarray(weight, "float32")).all()
+
+
 @pytest.mark.skipif(BACKEND == "torch", reason="`torch.compile` takes minutes")
 @pytest.mark.parametrize("make", MAKERS)
 def test_compiled_steps_equal_eager_ones(make):
