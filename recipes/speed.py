@@ -20,11 +20,13 @@ BACKENDS = ("jax", "torch", "tensorflow")
 MEASURED = ("limit", "FrequencyDistiller", "keras.distillation", "student alone")
 TASKS = {
     "steps": ("steps resnet", "steps tiny", "steps hub"),
-    # Three times each: a peak varies from process to process.
+    # Some times each: a peak varies from process to process.
     "memory": tuple(f"memory {trainer}" for trainer in MEASURED) * 3,
+    "plain": tuple(f"plain {trainer}" for trainer in MEASURED[:2]) * 3,
     "assembly": ("assembly",),
     "growth": ("growth",),
 }
+ONLY = {"plain": ("jax",)}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     figures = json.loads(file.read_text()) if file.exists() else {}
     for part in options.parts:
         for task in dict.fromkeys(TASKS[part]):
-            for backend in options.backends:
+            for backend in [name for name in options.backends if name in ONLY.get(part, BACKENDS)]:
                 print(f"{backend}: {task}", flush=True)
                 environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
                 found = [

@@ -7,14 +7,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_fdkd import FrequencyDistiller
+from keras_fdkd import CrossModalDistiller, FrequencyDistiller
 from keras_fdkd.data import cache_teacher
 from keras_fdkd.distillers.teacher_pass import teacher_pass
 from recipes.speed_models import BATCH_SIZE, CLASSES, FEATURE, Pair
 
 LIMIT, AGAIN, WAITING = "limit", "limit, a second one", "limit that waits"
-OURS = "FrequencyDistiller"
+OURS, SAME = "FrequencyDistiller", "CrossModalDistiller, loss of keras.distillation"
 KERAS, ALONE, CACHED = "keras.distillation", "student alone", "FrequencyDistiller, cached teacher"
+TERMS = "terms alone"
 ALONE_SET = "student alone, data set"
 CACHED_SET, INDEXED = "cached teacher, data set", "cached teacher, data set with index"
 
@@ -94,17 +95,18 @@ def trainers(pair: Pair) -> dict[str, Callable[[], Trainer]]:
         model.compile(pair.optimizer(), loss=loss, metrics=["accuracy"])
         return model
 
+    def models() -> tuple[keras.Model, keras.Model]:
+        return pair.make("teacher"), pair.make("student")
+
     def ours() -> FrequencyDistiller:
         taps = {"teacher_features": FEATURE, "student_features": FEATURE}
-        return FrequencyDistiller(pair.make("teacher"), pair.make("student"), **taps)
+        return FrequencyDistiller(*models(), **taps)
 
     def limit(waits: bool = False) -> Trainer:
-        return compiled(Limit(pair.make("teacher"), pair.make("student"), waits)), both, y
+        return compiled(Limit(*models(), waits)), both, y
 
-    def of_keras() -> Trainer:
-        loss = keras.distillation.FeatureDistillation("mse", FEATURE, FEATURE)
-        models = pair.make("teacher"), pair.make("student")
-        return compiled(keras.distillation.Distiller(*models, loss)), inputs, y
+    def feature_mse() -> keras.distillation.DistillationLoss:
+        return keras.distillation.FeatureDistillation("mse", FEATURE, FEATURE)
 
     def cached(data: Any) -> Trainer:
         distiller = compiled(ours())
@@ -117,7 +119,12 @@ def trainers(pair: Pair) -> dict[str, Callable[[], Trainer]]:
         AGAIN: limit,
         WAITING: lambda: limit(waits=True),
         OURS: lambda: (compiled(ours()), both, y),
-        KERAS: of_keras,
+        SAME: lambda: (compiled(CrossModalDistiller(*models(), losses=[feature_mse()])), both, y),
+        KERAS: lambda: (
+            compiled(keras.distillation.Distiller(*models(), feature_mse())),
+            inputs,
+            y,
+        ),
         ALONE: lambda: (compiled(pair.make("student")), inputs, y),
         CACHED: lambda: cached(both),
         ALONE_SET: lambda: (compiled(pair.make("student")), Samples(inputs, y), None),

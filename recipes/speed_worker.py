@@ -16,18 +16,22 @@ def measure(task: str) -> dict[str, Any]:
     Args:
         task: `"steps PAIR"`: seconds a step of each trainer, one for each round, interleaved.
             `"memory TRAINER"`: peak bytes of a process that runs ten steps of the ResNets.
+            `"plain TRAINER"`: the same, XLA without the compiler of fused operations.
             `"assembly"`: seconds of the terms alone. `"growth"`: the same by sizes.
     """
     kind, _, name = task.partition(" ")
     if kind in LIMITED and hasattr(os, "sched_setaffinity"):
         # Before a backend counts the processors.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    if kind == "plain":
+        os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
     return _TASKS[kind](name)
 
 
 def _steps(name: str) -> dict[str, list[float]]:
-    from recipes.speed_models import PAIRS
-    from recipes.speed_trainers import ALONE_SET, CACHED_SET, INDEXED, trainers
+    from recipes.speed_assembly import measure_assembly
+    from recipes.speed_models import BATCH_SIZE, FEATURE, PAIRS
+    from recipes.speed_trainers import ALONE_SET, CACHED_SET, INDEXED, TERMS, trainers
 
     pair = PAIRS[name]
     makers = trainers(pair)
@@ -44,6 +48,8 @@ def _steps(name: str) -> dict[str, list[float]]:
         turn = number % len(order)
         for trainer in order[turn:] + order[:turn]:
             seconds[trainer].append(epochs[trainer]() / pair.steps)
+    size = pair.make("student").get_layer(FEATURE).output.shape[-1]
+    seconds[TERMS] = measure_assembly(size, BATCH_SIZE)
     return seconds
 
 
@@ -105,4 +111,10 @@ def _one_thread() -> None:
         torch.set_num_threads(1)
 
 
-_TASKS = {"steps": _steps, "memory": _memory, "assembly": _assembly, "growth": _growth}
+_TASKS = {
+    "steps": _steps,
+    "memory": _memory,
+    "plain": _memory,
+    "assembly": _assembly,
+    "growth": _growth,
+}

@@ -140,6 +140,8 @@ def test_report_says_what_is_missed(tmp_path):
         "keras.distillation": [2.4, 2.4],
         "student alone": [0.5, 0.5],
         "FrequencyDistiller, cached teacher": [0.51, 0.51],
+        "CrossModalDistiller, loss of keras.distillation": [1.5, 1.5],
+        "terms alone": [0.2, 0.1, 0.2],
     }
     figures = {
         "jax": {
@@ -153,13 +155,18 @@ def test_report_says_what_is_missed(tmp_path):
                 }
             ],
             **{f"memory {name}": [{"bytes": 100}] for name in seconds},
+            "plain limit": [{"bytes": 100}],
+            "plain FrequencyDistiller": [{"bytes": 103}, {"bytes": 102}, {"bytes": 110}],
         }
     }
     text = "\n".join(write_report(figures, tmp_path))
     assert "| 1.20 [1.20, 1.20] **missed** | 1.09 [1.09, 1.09] | 2.00 [2.00, 2.00] met |" in text
     assert "| 1.02 [1.02, 1.02] met |" in text
     assert "2.00 [2.00, 2.00] **missed** | 1.5" in text
+    bounds = "| jax | 2.40 [2.40, 2.40] | 1.60 [1.60, 1.60] | 200.00 ms | 1.20 | 1.40 |"
+    assert bounds in text
     assert "| jax | 0 MB | 1.000 met" in text
+    assert "ours / limit on jax is 1.030 of" in text
     assert "| jax | 2.00 |" in text  # prime against power of two
     assert (tmp_path / "growth.png").stat().st_size > 1000
     assert (tmp_path / "speed.md").read_text() == text
