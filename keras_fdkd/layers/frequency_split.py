@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.arguments import check_axis, check_boolean, is_number
-from keras_fdkd.layers.standardize import without_mean
+from keras_fdkd.layers.standardize import as_dtype, precise, without_mean
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -95,9 +95,7 @@ class FrequencySplit(keras.layers.Layer):
 
     def call(self, inputs: Any) -> tuple[Any, Any]:
         # The transforms exist in float32 and float64 only.
-        given = keras.backend.standardize_dtype(inputs.dtype)
-        dtype = "float64" if given == "float64" else "float32"
-        x = ops.moveaxis(ops.cast(inputs, dtype), self.axis, -1)
+        x = self._move(precise(inputs), self.axis, -1)
         centered, mean = without_mean(x, -1)
         # Bin 0 is empty without the mean, but for rounding; bins that are cut off count as 0.
         bins = 1 + self._count_low_bins(inputs.shape)
@@ -107,8 +105,12 @@ class FrequencySplit(keras.layers.Layer):
         if self.include_dc:
             low = low + mean
         return tuple(
-            ops.cast(ops.moveaxis(band, -1, self.axis), self.compute_dtype) for band in (low, high)
+            as_dtype(self._move(band, -1, self.axis), self.compute_dtype) for band in (low, high)
         )
+
+    def _move(self, x: Any, source: int, target: int) -> Any:
+        last = self.axis in (-1, len(x.shape) - 1)
+        return x if last else ops.moveaxis(x, source, target)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
         return input_shape, input_shape

@@ -13,6 +13,19 @@ _ROUNDING = {"float64": 1e-14}
 _ROUNDING_OF_FLOAT32 = 1e-6
 
 
+def as_dtype(x: Any, dtype: str) -> Any:
+    """Cast what has another dtype; on PyTorch, Keras takes its time to find out that none does."""
+    return x if keras.backend.standardize_dtype(x.dtype) == dtype else ops.cast(x, dtype)
+
+
+def precise(x: Any) -> Any:
+    """Return float64 as it is and all else in float32."""
+    given = keras.backend.standardize_dtype(x.dtype)
+    if given in ("float32", "float64") and ops.is_tensor(x):
+        return x
+    return ops.cast(x, "float64" if given == "float64" else "float32")
+
+
 def without_mean(x: Any, axis: Any) -> tuple[Any, Any]:
     """Return `x` minus its mean along `axis`, and that mean (axes kept).
 
@@ -93,8 +106,7 @@ class Standardize(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         # A sum of squares leaves the range of half precision soon.
-        given = keras.backend.standardize_dtype(inputs.dtype)
-        x = ops.cast(inputs, "float64" if given == "float64" else "float32")
+        x = precise(inputs)
         if self.center:
             x, _ = without_mean(x, self.axis)
         energy = ops.sum(ops.square(x), axis=self.axis, keepdims=True)
@@ -102,7 +114,7 @@ class Standardize(keras.layers.Layer):
         scale = x.shape[self.axis] ** 0.5 if self.scale == "variance" else 1.0
         # What is added to 0 keeps the infinite slope of rsqrt out of the gradient.
         inverse = (scale - scale * dead) * ops.rsqrt(energy + dead)
-        return ops.cast(x * inverse, self.compute_dtype)
+        return as_dtype(x * inverse, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
         return input_shape

@@ -59,4 +59,5 @@ class LogMeanSquaredError(keras.losses.Loss):
 
 
 def _compress(x: Any) -> Any:
-    return ops.sign(x) * ops.log1p(ops.abs(x))
+    # The slope of the sign is 0; PyTorch would compute it.
+    return ops.stop_gradient(ops.sign(x)) * ops.log1p(ops.abs(x))
