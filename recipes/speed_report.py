@@ -100,10 +100,10 @@ def _steps(figures: dict[str, Any], backends: list[str]) -> list[str]:
             lines += [f"### {title}", "", *table(head, rows)]
         if bounds:
             lines += [
-                "What bounds them: no distiller is faster than the limit that waits; one that cost "
-                "no more than the limit would be as many times as fast as `keras.distillation` as "
-                "the second column says; and the terms (alone, on JAX and TensorFlow compiled) "
-                "cannot be left out of a step.",
+                "What bounds them. A distiller must wait for its teacher. One that cost no more "
+                "than the limit would be as many times as fast as `keras.distillation` as the "
+                "second column says. The terms alone are a call of their own, compiled on JAX and "
+                "TensorFlow, the way into it included.",
                 "",
                 *table(BOUNDS, bounds),
             ]
@@ -167,8 +167,7 @@ def _memory(figures: dict[str, Any], backends: list[str]) -> list[str]:
             least, peak = (_peak(figures[backend], f"plain {name}") for name in (LIMIT, OURS))
             plain.append(
                 f"With `XLA_FLAGS=--xla_cpu_use_fusion_emitters=false`, ours / limit on {backend} "
-                f"is {peak / least:.3f} of {least / 1e6:.0f} MB: what it has more otherwise is "
-                "memory of that part of the compiler."
+                f"is {peak / least:.3f} of {least / 1e6:.0f} MB."
             )
     head = (
         "backend",

@@ -24,7 +24,8 @@ def measure(task: str) -> dict[str, Any]:
         # Before a backend counts the processors.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     if kind == "plain":
-        os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+        given = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{given} --xla_cpu_use_fusion_emitters=false"
     return _TASKS[kind](name)
 
 

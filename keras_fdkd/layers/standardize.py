@@ -15,15 +15,14 @@ _ROUNDING_OF_FLOAT32 = 1e-6
 
 def as_dtype(x: Any, dtype: str) -> Any:
     """Cast what has another dtype; on PyTorch, Keras takes its time to find out that none does."""
-    return x if keras.backend.standardize_dtype(x.dtype) == dtype else ops.cast(x, dtype)
+    same = keras.backend.standardize_dtype(x.dtype) == dtype and ops.is_tensor(x)
+    return x if same else ops.cast(x, dtype)
 
 
 def precise(x: Any) -> Any:
     """Return float64 as it is and all else in float32."""
     given = keras.backend.standardize_dtype(x.dtype)
-    if given in ("float32", "float64") and ops.is_tensor(x):
-        return x
-    return ops.cast(x, "float64" if given == "float64" else "float32")
+    return as_dtype(x, "float64" if given == "float64" else "float32")
 
 
 def without_mean(x: Any, axis: Any) -> tuple[Any, Any]:
