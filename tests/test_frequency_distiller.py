@@ -144,7 +144,7 @@ def test_no_gradient_through_the_teacher():
     teacher = classifier(6)
     distiller = FrequencyDistiller(teacher, classifier(4), **PUBLISHED)
     distill(distiller, x, y)
-    assert not distiller.teacher.trainable_variables
+    assert len(teacher.trainable_variables) == 4  # Its own flags stay as they were.
     ids = {id(variable) for variable in teacher.variables}
     assert not any(id(variable) in ids for variable in distiller.trainable_variables)
     if keras.config.backend() == "torch":
@@ -226,7 +226,7 @@ def test_students_of_several_outputs():
 
 
 @pytest.mark.parametrize("how", ["fit", "train_on_batch"])
-def test_every_way_to_train_refreezes_the_teacher(how):
+def test_no_way_to_train_reaches_the_teacher(how):
     x, y = pairs()
     distiller = FrequencyDistiller(classifier(6), classifier(4))
     distiller.compile(keras.optimizers.AdamW(0.1, weight_decay=0.1), loss=cross_entropy())

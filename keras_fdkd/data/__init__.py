@@ -8,6 +8,7 @@ from keras_fdkd.data.pairs import (
     TEACHER_OUTPUTS,
     check_pair,
     check_samples,
+    has_teacher_outputs,
     is_pair,
     with_samples_of,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "check_pair",
     "check_samples",
     "checked",
+    "has_teacher_outputs",
     "is_pair",
     "shard",
     "with_samples_of",

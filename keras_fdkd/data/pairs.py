@@ -15,6 +15,11 @@ def is_pair(x: Any) -> bool:
     return isinstance(x, Mapping) and STUDENT in x and bool({TEACHER, TEACHER_OUTPUTS} & set(x))
 
 
+def has_teacher_outputs(x: Any) -> bool:
+    """Whether `x` holds both sides, the teacher's outputs in place of its inputs."""
+    return is_pair(x) and TEACHER_OUTPUTS in x
+
+
 def check_pair(
     x: Any, teacher_outputs: Collection[str] = ("features",), needs_index: bool = False
 ) -> None:

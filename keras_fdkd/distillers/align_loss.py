@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 CROSS_ENTROPIES = (
@@ -48,12 +47,14 @@ def resolve_align_loss(loss: Any) -> keras.losses.Loss:
     )
 
 
-def is_on_probabilities(loss: Any) -> bool:
-    """Whether `loss` is one of Keras's cross-entropies, on probabilities rather than logits."""
-    resolved = keras.losses.get(loss) if isinstance(loss, str) else loss
-    if any(resolved is function for function in _FUNCTIONS):
-        return True
-    return type(resolved) in CROSS_ENTROPIES and not resolved.get_config()["from_logits"]
+def check_align_loss(loss: Any) -> None:
+    """Raise if a loss of one's own for the heads takes probabilities: heads give logits."""
+    config = loss.get_config() if type(loss) in CROSS_ENTROPIES else {}
+    if config.get("from_logits") is False:
+        raise ValueError(
+            "`align_loss` judges the logits of the band classifiers: make it with "
+            f"`from_logits=True`. Received: align_loss={loss!r} with from_logits=False."
+        )
 
 
 def count_classes(predictions: Any, weight_name: str) -> int:
@@ -100,20 +101,3 @@ def summed(
     value = judge(ops.repeat(y, count, axis=0), logits, sample_weight)
     # All other reductions are means.
     return value if loss.reduction == "sum" else count * value
-
-
-def check_labels(y: np.ndarray, loss: keras.losses.Loss, num_classes: int) -> None:
-    """Raise if labels do not fit heads of `num_classes` logits under `loss`."""
-    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
-        labels = y[y != loss.get_config()["ignore_class"]]
-        if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
-            raise ValueError(
-                f"Labels must be in 0..{num_classes - 1}, as the student has {num_classes} "
-                "outputs; compile with a loss that has `ignore_class=-1` to use -1 for samples "
-                f"without a label. Received labels from {labels.min()} to {labels.max()}."
-            )
-    elif isinstance(loss, CROSS_ENTROPIES) and num_classes > 1 and y.shape[-1] != num_classes:
-        raise ValueError(
-            f"Labels must have shape (samples, {num_classes}), as the student has {num_classes} "
-            f"outputs. Received shape {y.shape}."
-        )

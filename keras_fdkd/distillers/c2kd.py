@@ -1,7 +1,7 @@
 """C2KDDistiller: cross-modal distillation with a teacher that is trained along."""
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import keras
 from keras import ops
@@ -12,15 +12,18 @@ from keras_fdkd.data import (
     TEACHER,
     TEACHER_OUTPUTS,
     check_samples,
-    is_pair,
+    has_teacher_outputs,
     with_samples_of,
 )
 from keras_fdkd.distillers.c2kd_terms import bidirectional_terms
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
+from keras_fdkd.distillers.masks import both
+from keras_fdkd.distillers.output_checks import check_logits_end
+from keras_fdkd.distillers.task import loss_of_output
+from keras_fdkd.distillers.teachers import TrainedTeacher
 from keras_fdkd.features import FEATURES, PREDICTIONS, check_model
 from keras_fdkd.layers.logit_proxy import LogitProxy
 
-_INPUTS = "inputs"
 _HALF = "mixed_float16"
 _CATEGORICAL = (
     keras.losses.SparseCategoricalCrossentropy,
@@ -90,6 +93,9 @@ class C2KDDistiller(CrossModalDistiller):
           [huofushuo/C2KD](https://github.com/huofushuo/C2KD).
     """
 
+    _teacher_class = TrainedTeacher
+    _align_loss: Any = None  # the cross-entropy of both models, once compiled
+
     def __init__(
         self,
         teacher: keras.Model,
@@ -132,23 +138,21 @@ class C2KDDistiller(CrossModalDistiller):
                 "(it may have been frozen as the teacher of another distiller). "
                 f"Received: model '{teacher.name}' without trainable variables."
             )
-        self.krc = krc
+        self._krc = krc
         classes = _count_classes(
             self._teacher_tap.spec[PREDICTIONS], self._student_tap.spec[PREDICTIONS]
         )
+        for side, tap in ((TEACHER, self._teacher_tap), (STUDENT, self._student_tap)):
+            check_logits_end("C2KDDistiller", side, tap, PREDICTIONS)
         self.teacher_proxy = LogitProxy(classes, dtype=self.dtype_policy, name="teacher_proxy")
         self.student_proxy = LogitProxy(classes, dtype=self.dtype_policy, name="student_proxy")
         self.teacher_proxy.build(self._teacher_tap.spec[FEATURES].shape)
         self.student_proxy.build(self._student_tap.spec[FEATURES].shape)
 
-    def _freeze_teacher(self) -> None:
-        """Leave the teacher as it is: here it trains."""
-
-    def _frozen_teachers(self) -> list[keras.Model]:
-        return []
-
-    def _run_teacher(self, inputs: Any, variables: list, values: list | None) -> Any:
-        return {_INPUTS: inputs}  # It runs in `call`, where it gets gradients.
+    @property
+    def krc(self) -> float:
+        """The rank correlation above which samples are distilled; fixed when the step compiles."""
+        return self._krc
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Configure training, see `keras.Model.compile`.
@@ -158,40 +162,49 @@ class C2KDDistiller(CrossModalDistiller):
         """
         super().compile(*args, **kwargs)
         self._align_loss = None
-        if type(self.loss) not in _CATEGORICAL or not self.loss.get_config()["from_logits"]:
+        loss = loss_of_output(self.loss, None)
+        if type(loss) not in _CATEGORICAL or not loss.get_config()["from_logits"]:
             raise ValueError(
                 "`C2KDDistiller` compares the logits of both models: let them end without softmax "
                 "and compile with `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`, "
                 "or the same of `CategoricalCrossentropy`. "
                 f"Received: loss={self.loss!r}."
             )
-        self._align_loss = self.loss
+        self._align_loss = loss
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        if not (is_pair(inputs) and TEACHER_OUTPUTS in inputs):
+        if not has_teacher_outputs(inputs):
             return super().call(inputs, training=training)
-        outputs = inputs[TEACHER_OUTPUTS]
-        if not isinstance(outputs, Mapping) or set(outputs) != {_INPUTS}:
-            _refuse_outputs()
         check_samples(inputs)
-        teacher = self._teacher_tap(outputs[_INPUTS], training=training)
+        teacher = self._teacher.in_call(inputs[TEACHER_OUTPUTS], training)
         teacher = with_samples_of(inputs[STUDENT], teacher)
         student = self._student_tap(inputs[STUDENT], training=training)
         return {
             PREDICTIONS: student[PREDICTIONS],
             "student": student[PREDICTIONS],
             "teacher": teacher[PREDICTIONS],
-            "student_proxy": self.student_proxy(student[FEATURES], training=training),
-            "teacher_proxy": self.teacher_proxy(teacher[FEATURES], training=training),
+            "student_proxy": self._proxy(self.student_proxy, student, training),
+            "teacher_proxy": self._proxy(self.teacher_proxy, teacher, training),
         }
+
+    @staticmethod
+    def _proxy(proxy: LogitProxy, outputs: dict[str, Any], training: bool) -> Any:
+        mask = both([outputs["features_mask"]]) if "features_mask" in outputs else None
+        masked = {} if mask is None else {"mask": mask}
+        return proxy(outputs[FEATURES], training=training, **masked)
 
     def predict_teacher(self, inputs: Any, batch_size: int | None = None) -> dict[str, Any]:
         """Refuse: the teacher changes with each step."""
-        return _refuse_outputs()
+        return self._teacher.refuse_outputs()
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(x, Mapping) and TEACHER_OUTPUTS in x:
+            self._teacher.refuse_outputs()
+        return super().fit(x, *args, **kwargs)
 
     def _check_pair(self, x: Any) -> None:
         if isinstance(x, Mapping) and TEACHER_OUTPUTS in x:
-            _refuse_outputs()
+            self._teacher.refuse_outputs()
         super()._check_pair(x)
 
     def terms(
@@ -223,13 +236,6 @@ class C2KDDistiller(CrossModalDistiller):
         for name in ("losses", "loss_weights"):
             config.pop(name)
         return {**config, "krc": self.krc}
-
-
-def _refuse_outputs() -> NoReturn:
-    raise ValueError(
-        "`C2KDDistiller` trains the teacher, so its outputs cannot be computed once: pass its "
-        'inputs, as {"teacher": ..., "student": ...}. Received: "teacher_outputs".'
-    )
 
 
 def _count_classes(teacher: Any, student: Any) -> int:

@@ -1,10 +1,10 @@
 """Checks and defaults of the distillers' arguments."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_fdkd.arguments import check_number
 from keras_fdkd.data import is_pair
@@ -69,18 +69,6 @@ def resolve_projector(
     return projector
 
 
-def check_disjoint(teacher: keras.Model, student: keras.Model) -> None:
-    """Raise if the models share a variable."""
-    ids = {id(variable) for variable in teacher.variables}
-    shared = [variable.path for variable in student.variables if id(variable) in ids]
-    if shared:
-        raise ValueError(
-            "Teacher and student must not share layers: freezing the teacher would freeze the "
-            "student's. Build one of them anew, or use `keras.models.clone_model`. "
-            f"Received shared variables: {shared}."
-        )
-
-
 def check_input_names(student: keras.Model) -> None:
     """Raise if the student's own dict of inputs looks like a pair."""
     inputs = getattr(student, "input", None)
@@ -91,14 +79,37 @@ def check_input_names(student: keras.Model) -> None:
         )
 
 
-def per_sample(sample_weight: Any, size: Any) -> Any:
-    """Return one weight a sample, which is what a distillation term can use."""
-    if sample_weight is None:
-        return None
-    if not keras.tree.is_nested(sample_weight):
-        # TensorFlow's adapters give weights of unknown rank.
-        return ops.mean(ops.reshape(sample_weight, (size, -1)), axis=-1)
-    raise ValueError(
-        "The terms of distillation take one weight a sample. With weights of their own for several "
-        f"outputs they have none. Received: {type(sample_weight).__name__} of sample weights."
-    )
+def check_names(
+    terms: Collection[str], outputs: Sequence[str] | None, metrics: Sequence[Any]
+) -> None:
+    """Raise if a metric, or the loss of an output, has the name of a term: one would vanish.
+
+    Args:
+        terms: Names of the terms in the logs.
+        outputs: Names of the student's outputs, if there are several.
+        metrics: What `compile` got as `metrics` and `weighted_metrics`, nested.
+    """
+    names = [_metric_name(metric) for metric in keras.tree.flatten(metrics)]
+    candidates = set(names) | {f"{output}_loss" for output in outputs or ()}
+    candidates |= {f"{output}_{name}" for output in outputs or () for name in names}
+    if taken := sorted(candidates & set(terms)):
+        raise ValueError(
+            "A metric or an output has the name of a term of distillation in the logs, where one "
+            "would hide the other: rename it. "
+            f"Received: {taken}, beside the terms {sorted(terms)}."
+        )
+
+
+def _metric_name(metric: Any) -> str:
+    return str(getattr(metric, "name", None) or getattr(metric, "__name__", None) or metric)
+
+
+@contextlib.contextmanager
+def policy_of(model: keras.Model) -> Iterator[None]:
+    """Make layers under the dtype policy of `model`, whatever the global one is by now."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(model.dtype_policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

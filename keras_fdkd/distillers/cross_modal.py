@@ -6,29 +6,40 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.arguments import check_number
 from keras_fdkd.data import (
     INDEX,
     STUDENT,
     TEACHER,
     TEACHER_OUTPUTS,
     check_samples,
+    has_teacher_outputs,
     is_pair,
     with_samples_of,
 )
-from keras_fdkd.distillers.align_loss import is_on_probabilities
-from keras_fdkd.distillers.checks import per_sample
+from keras_fdkd.distillers.checks import check_names, policy_of
+from keras_fdkd.distillers.counted import counted, per_sample
+from keras_fdkd.distillers.labels import ignored_class
 from keras_fdkd.distillers.loss_terms import LossTerms
+from keras_fdkd.distillers.output_checks import OutputChecks
 from keras_fdkd.distillers.paired_model import PairedModel
 from keras_fdkd.distillers.replicas import replicas
+from keras_fdkd.distillers.task import loss_of_output
 from keras_fdkd.distillers.term_means import TermMeans
+from keras_fdkd.distillers.term_weights import TermWeights
 from keras_fdkd.features import FEATURES, PREDICTIONS
 
 _LOSSES = "losses"
+#: Where `terms` finds weights of positions (frames, pixels), if there are some.
+POSITION_WEIGHT = "position_weight"
+
+
+_METRICS = ("metrics", "weighted_metrics")
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class CrossModalDistiller(PairedModel):
-    """Train a student with a frozen teacher that sees another modality, by any losses.
+    """Train a student with a frozen teacher that sees another modality, using any losses.
 
     `loss = task_loss + sum(weight * distillation_loss)`, with one teacher pass and one student
     pass a step. The losses are `keras.distillation.DistillationLoss` objects: Keras's own
@@ -44,22 +55,33 @@ class CrossModalDistiller(PairedModel):
     `terms` how to score it.
 
     Args:
-        teacher: Built `keras.Model`. It is frozen in place and runs in inference mode.
+        teacher: Built `keras.Model`. It runs in inference mode, and nothing changes it: neither its
+            weights, nor its `trainable` flags, nor the state of its layers.
         student: Built `keras.Model` with inputs of its own.
         losses: List of `keras.distillation.DistillationLoss`. Defaults to `None`, for subclasses
             that add terms of their own.
-        loss_weights: List of numbers >= 0, one for each of `losses`. Defaults to `None`: ones. The
-            weight of the task loss is `compile(loss_weights=...)`.
+        loss_weights: List of numbers >= 0, one for each of `losses`. Defaults to `None`: ones. They
+            may change while training: `distiller.term_weights["kd_loss"] = 0.5`. The weight of the
+            task loss is `compile(loss_weights=...)`.
         teacher_features, student_features: Where to read the feature of each model, see
             `keras_fdkd.features.FeatureTap`.
         logs: Names of the terms and monitors that `terms` returns; they appear in the logs besides
             `task_loss` and one term for each of `losses`, such as `logits_distillation_loss`.
+        term_weights: Dict of numbers >= 0 by the name of a term that `terms` returns; it reads them
+            as `self.term_weights.tensor(name)`, and they may change while training. Defaults to
+            `None`: none.
         **kwargs: See `keras.Model`.
+
+    Weights and masks: `sample_weight`, of samples or of positions (frames, pixels, tokens), weighs
+    every term; Keras masks of the compared outputs leave padding out of it. Where labels are of
+    positions, those that the compiled loss ignores (`ignore_class`) count in no term; a sample
+    without any label teaches as a whole.
 
     Raises:
         ValueError: If a model is not a built `keras.Model`, a feature cannot be found, outputs do
-            not fit a loss, there is nothing to distil, or the models share layers. In training
-            with sample weights, if a loss is Keras's own: those cannot take them.
+            not fit a loss, there is nothing to distil, or the models share layers. At `compile`, if
+            the loss is of another kind of task than a distillation loss. In training with sample
+            weights, if a loss is Keras's own: those cannot take them.
 
     Example:
     >>> import numpy as np
@@ -101,6 +123,7 @@ class CrossModalDistiller(PairedModel):
         teacher_features: "str | keras.KerasTensor | None" = None,
         student_features: "str | keras.KerasTensor | None" = None,
         logs: tuple[str, ...] = (),
+        term_weights: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(logs, (list, tuple)) or not all(
@@ -122,12 +145,19 @@ class CrossModalDistiller(PairedModel):
                     f"None of the losses reads `{role}_features`. Give the path to a loss, or "
                     f"leave it out. Received: {role}_features={where!r}."
                 )
-        super().__init__(teacher, student, reads, terms.needs_index, **kwargs)
+        for name, weight in (term_weights or {}).items():
+            check_number(f"term_weights[{name!r}]", weight)
+        super().__init__(teacher, student, reads, terms.indexed, **kwargs)
         self._loss_terms = terms
-        for name, adapter in terms.build(self._teacher_tap.spec, self._student_tap.spec).items():
+        self._output_checks = OutputChecks(self._teacher_tap, self._student_tap, terms)
+        with policy_of(self):
+            adapters = terms.build(self._teacher_tap.spec, self._student_tap.spec)
+        for name, adapter in adapters.items():
             # Attributes, not a dict: PyTorch clears the gradients of the modules it finds in these,
             # and two adapters may name their weights alike.
             setattr(self, f"{name}_adapter", adapter)
+        weights = {f"{name}_loss": weight for name, weight in terms.weights.items()}
+        self.term_weights = TermWeights({**weights, **(term_weights or {})}, terms.attach())
         names = ("task_loss", *(f"{name}_loss" for name in terms.losses), *logs)
         if repeated := sorted({name for name in names if names.count(name) > 1 or name == "loss"}):
             raise ValueError(
@@ -163,10 +193,11 @@ class CrossModalDistiller(PairedModel):
     def call(self, inputs: Any, training: bool = False) -> Any:
         student_inputs = inputs[STUDENT] if is_pair(inputs) else inputs
         student = self._student_tap(student_inputs, training=training)
-        if not (is_pair(inputs) and TEACHER_OUTPUTS in inputs):
+        if not has_teacher_outputs(inputs):
             return student[PREDICTIONS]
         check_samples(inputs)  # A row of one side would be compared with all of the other.
-        teacher = with_samples_of(inputs[STUDENT], inputs[TEACHER_OUTPUTS])
+        teacher = self._teacher.in_call(inputs[TEACHER_OUTPUTS], training)
+        teacher = with_samples_of(inputs[STUDENT], teacher)
         compared = self.compare(teacher, student, training)
         if self._loss_terms.losses:
             compared[_LOSSES] = self._loss_terms.compare(
@@ -178,17 +209,22 @@ class CrossModalDistiller(PairedModel):
         """Configure training, see `keras.Model.compile`.
 
         Raises:
-            ValueError: If `loss` is a cross-entropy on probabilities, and a distillation loss of
-                this package compares predictions, which must be logits.
+            ValueError: If the loss is of another kind of task than a distillation loss, as values
+                are for one of classes; or a metric has the name of a term.
         """
-        self._freeze_teacher()
         super().compile(*args, **kwargs)
-        if self._loss_terms.needs_logits and is_on_probabilities(self.loss):
-            raise ValueError(
-                "A distillation loss compares logits: let both models end without softmax and "
-                "compile with a cross-entropy of `from_logits=True`. "
-                f"Received: loss={self.loss!r}."
-            )
+        self._output_checks.check_compiled(self.loss)
+        given = dict(zip(("optimizer", "loss", "loss_weights", *_METRICS), args, strict=False))
+        predictions = self._student_tap.spec[PREDICTIONS]
+        outputs = (
+            list(predictions)
+            if isinstance(predictions, Mapping)
+            else self.output_names
+            if isinstance(predictions, (list, tuple))
+            else None
+        )
+        metrics = [{**given, **kwargs}.get(name) for name in _METRICS]
+        check_names(self._term_means.names, outputs, [m for m in metrics if m is not None])
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -209,19 +245,33 @@ class CrossModalDistiller(PairedModel):
         logs = {"task_loss": total * replicas()}
         size = ops.shape(keras.tree.flatten(x)[0])[0]
         if compared is not None:
-            sample_weight = per_sample(sample_weight, size)
-            added = self._loss_terms.terms(compared.pop(_LOSSES, {}), y, sample_weight)
-            terms, monitors = self.terms(compared, y, sample_weight)
-            for name, (weight, value) in {**added, **terms}.items():
-                total = total + weight * value
+            ignored = ignored_class(loss_of_output(self.loss, None))
+            labels, weight = counted(y, sample_weight, ignored, size)
+            of_losses = compared.pop(_LOSSES, {})
+            added = self._loss_terms.terms(of_losses, self.term_weights, labels, weight)
+            compared[POSITION_WEIGHT] = weight
+            terms, monitors = self.terms(compared, y, per_sample(weight))
+            for name, (factor, value) in {**added, **terms}.items():
+                total = total + _cast(factor, value) * value
                 logs[name] = value * replicas()
             logs.update(monitors)
+            if missing := sorted(set(self._term_means.names) - set(logs)):
+                raise ValueError(
+                    "`terms` must return each term and monitor that `logs` of the distiller names. "
+                    f"Received: none for {missing}."
+                )
         self._term_means.update_state(logs, size)
         return total
 
     def _label_loss(self, y: Any, logits: Any, sample_weight: Any) -> Any:
         """Return the cross-entropy of the logits that a subclass adds."""
         return self._align_loss(y, logits, sample_weight=_copies(sample_weight))
+
+    def _compared_logits(self) -> frozenset[str]:
+        return self._output_checks.compared_logits("teacher")
+
+    def _check_ends(self, x: Any) -> None:
+        self._output_checks.check_values(x)
 
     def _task_loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
         """What plain training of the student would minimize."""
@@ -247,10 +297,13 @@ class CrossModalDistiller(PairedModel):
                 keras.saving.serialize_keras_object(loss)
                 for loss in self._loss_terms.losses.values()
             ],
-            "loss_weights": list(self._loss_terms.weights.values()),
+            "loss_weights": [self.term_weights[f"{name}_loss"] for name in self._loss_terms.losses],
         }
         if type(self).__init__ is CrossModalDistiller.__init__:
-            config["logs"] = self._logs  # A subclass with its own knows which it has.
+            # A subclass with its own arguments knows which it has.
+            config["logs"] = self._logs
+            own = set(self.term_weights) - {f"{name}_loss" for name in self._loss_terms.losses}
+            config["term_weights"] = {name: self.term_weights[name] for name in own} or None
         return {**super().get_config(), **config}
 
     @classmethod
@@ -267,9 +320,14 @@ class CrossModalDistiller(PairedModel):
 
 def _split(x: Any, y_pred: Any) -> tuple[Any, dict[str, Any] | None]:
     """Separate the student's predictions from what `compare` returned, if it ran."""
-    if not (is_pair(x) and TEACHER_OUTPUTS in x):
+    if not has_teacher_outputs(x):
         return y_pred, None
     return y_pred[PREDICTIONS], {name: y_pred[name] for name in y_pred if name != PREDICTIONS}
+
+
+def _cast(factor: Any, value: Any) -> Any:
+    """Return a weight that multiplies `value`: TensorFlow multiplies equal dtypes alone."""
+    return factor if isinstance(factor, (int, float)) else ops.cast(factor, value.dtype)
 
 
 def _copies(sample_weight: Any) -> Any:

@@ -3,18 +3,28 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair
 from keras_fdkd.distillers.align_loss import (
+    check_align_loss,
     count_classes,
     interleave,
     resolve_align_loss,
     summed,
 )
-from keras_fdkd.distillers.checks import check_feature, check_weights, resolve_projector
-from keras_fdkd.distillers.cross_modal import CrossModalDistiller
-from keras_fdkd.features import PREDICTIONS, check_model
+from keras_fdkd.distillers.checks import (
+    check_feature,
+    check_weights,
+    policy_of,
+    resolve_projector,
+)
+from keras_fdkd.distillers.cross_modal import POSITION_WEIGHT, CrossModalDistiller
+from keras_fdkd.distillers.masks import both, masks_of
+from keras_fdkd.distillers.task import loss_of_output
+from keras_fdkd.distillers.term_weights import TermWeight
+from keras_fdkd.features import FEATURES, PREDICTIONS, check_model
 from keras_fdkd.layers import BandClassifier
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation, check_loss
 
@@ -29,13 +39,17 @@ PUBLISHED: dict[str, Any] = {
 }
 
 
+_FEATURES = ([FEATURES], [FEATURES])
+_BATCH = 32  # rows at a time, as Keras predicts
+
+
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class FrequencyDistiller(CrossModalDistiller):
     """Train a student of one modality with a frozen teacher of another (FD-CMKD).
 
     Both features are split by a Fourier transform into a low band, which is aligned strongly
     (mean squared error), and a high band, which is aligned weakly (`LogMeanSquaredError`). Scales
-    are removed before comparing, and one classifier a band judges both modalities:
+    are removed before comparing, and one classifier per band judges both modalities:
 
         loss = task_loss + low_weight * low_loss + high_weight * high_loss
                + align_weight * align_loss + band_task_weight * band_task_loss
@@ -65,7 +79,7 @@ class FrequencyDistiller(CrossModalDistiller):
     | all with logMSE | the defaults |
 
     Args:
-        teacher: Built `keras.Model` of the teacher's modality. It is frozen in place.
+        teacher: Built `keras.Model` of the teacher's modality, see `CrossModalDistiller`.
         student: Built `keras.Model` of the student's modality.
         teacher_features, student_features: Where to read the features: `None` for the input of the
             model's last `Dense` layer (or `output["features"]` of a model that returns
@@ -116,6 +130,12 @@ class FrequencyDistiller(CrossModalDistiller):
     """
 
     _losses_argument = "extra_losses"
+    _align_loss: Any = None  # the cross-entropy of the heads' logits, once compiled
+
+    low_weight = TermWeight("low_loss")
+    high_weight = TermWeight("high_loss")
+    align_weight = TermWeight("align_loss")
+    band_task_weight = TermWeight("band_task_loss")
 
     def __init__(
         self,
@@ -158,10 +178,14 @@ class FrequencyDistiller(CrossModalDistiller):
             dtype=student.variable_dtype,
         )
         terms = {
-            "low_loss": low_weight,
-            "high_loss": high_weight,
-            "align_loss": align_weight,
-            "band_task_loss": band_task_weight,
+            name: weight
+            for name, weight in {
+                "low_loss": low_weight,
+                "high_loss": high_weight,
+                "align_loss": align_weight,
+                "band_task_loss": band_task_weight,
+            }.items()
+            if weight
         }
         super().__init__(
             teacher,
@@ -170,27 +194,30 @@ class FrequencyDistiller(CrossModalDistiller):
             loss_weights=extra_loss_weights,
             teacher_features=teacher_features,
             student_features=student_features,
-            logs=(
-                *(name for name, weight in terms.items() if weight),
-                *(f"{band}_similarity" for band in frequency.bands),
-            ),
+            logs=(*terms, *(f"{band}_similarity" for band in frequency.bands)),
+            term_weights=terms,
             **kwargs,
         )
         self.frequency = frequency
-        self.low_weight = low_weight
-        self.high_weight = high_weight
-        self.align_weight = align_weight
-        self.band_task_weight = band_task_weight
+        self._names_features = teacher_features is not None or student_features is not None
         if align_loss is not None:
             check_loss(align_loss, "align_loss")
+            check_align_loss(align_loss)
         self.align_loss = align_loss
 
         feature = self._teacher_tap.spec["features"]
         check_feature(feature, axis, "teacher")
-        self.projector = resolve_projector(projector, feature, self._student_tap.spec["features"])
-        frequency.split(feature)  # A cutoff that leaves a band empty is refused here.
-        self.align_heads = self._heads("align", feature) if align_weight else {}
-        self.band_task_heads = self._heads("band_task", feature) if band_task_weight else {}
+        masks = masks_of(_FEATURES, self._teacher_tap.spec, self._student_tap.spec)
+        if any(mask is not None for mask in masks):
+            frequency.check_masked(tuple(feature.shape))
+        with policy_of(self):
+            self.projector = resolve_projector(
+                projector, feature, self._student_tap.spec["features"]
+            )
+            frequency.split(feature)  # A cutoff that leaves a band empty is refused here.
+            self.align_heads = self._heads("align", feature) if align_weight else {}
+            self.band_task_heads = self._heads("band_task", feature) if band_task_weight else {}
+        frequency.attach()
 
     def _heads(self, kind: str, feature: keras.KerasTensor) -> dict[str, BandClassifier]:
         num_classes = count_classes(self._student_tap.spec[PREDICTIONS], f"{kind}_weight")
@@ -210,8 +237,26 @@ class FrequencyDistiller(CrossModalDistiller):
         """
         super().compile(*args, **kwargs)
         self._align_loss = None
-        if self.align_heads or self.band_task_heads:
-            self._align_loss = self.align_loss or resolve_align_loss(self.loss)
+        if self._has_heads():
+            loss = loss_of_output(self.loss, None)
+            self._align_loss = self.align_loss or resolve_align_loss(loss)
+        self._check_default_features()
+
+    def _has_heads(self) -> bool:
+        return bool(self.align_heads or self.band_task_heads)
+
+    def _check_default_features(self) -> None:
+        if self.loss is None and not self._names_features and self._reads_of_dense():
+            raise ValueError(
+                "Without a compiled loss nothing says whether the last `Dense` layer classifies or "
+                "embeds, so whether its input or its output is the feature. Name the features with "
+                "`teacher_features=` and `student_features=`. "
+                f"Received: loss=None, and features=None, which read {self._reads_of_dense()}."
+            )
+
+    def _reads_of_dense(self) -> list[str]:
+        taps = (self._teacher_tap, self._student_tap)
+        return [tap.resolved["features"] for tap in taps if "features" in tap.resolved]
 
     def predict_features(self, x: Any, batch_size: int | None = None) -> tuple[Any, Any]:
         """Return teacher and student feature of pairs, as compared: projected, before the split.
@@ -230,7 +275,11 @@ class FrequencyDistiller(CrossModalDistiller):
             teacher = ops.convert_to_numpy(x[TEACHER_OUTPUTS]["features"])
         student = self._student_tap.predict(x[STUDENT], batch_size)["features"]
         if self.projector is not None:
-            student = ops.convert_to_numpy(self.projector(student))
+            size = batch_size or _BATCH
+            parts = [student[start : start + size] for start in range(0, len(student), size)]
+            student = np.concatenate(
+                [ops.convert_to_numpy(self.projector(part, training=False)) for part in parts]
+            )
         return teacher, student
 
     def compare(
@@ -239,30 +288,47 @@ class FrequencyDistiller(CrossModalDistiller):
         feature = student["features"]
         if self.projector is not None:
             feature = self.projector(feature, training=training)
-        seen, made = self.frequency.split(teacher["features"]), self.frequency.split(feature)
+        mask = both(masks_of(_FEATURES, teacher, student))
+        wanted, feature, mask = self.frequency.without_padding(teacher["features"], feature, mask)
+        seen, made = self.frequency.split(wanted), self.frequency.split(feature)
+        one = {} if mask is None else {"mask": mask}
+        two = {} if mask is None else {"mask": interleave([mask, mask])}
         return {
             "bands": {band: (seen[band], made[band]) for band in self.frequency.bands},
+            "mask": mask,
             "align": {
                 # Both sides in one call.
-                band: head(interleave([seen[band], made[band]]))
+                band: head(interleave([seen[band], made[band]]), **two)
                 for band, head in self.align_heads.items()
             },
-            "band_task": {band: head(made[band]) for band, head in self.band_task_heads.items()},
+            "band_task": {
+                band: head(made[band], **one) for band, head in self.band_task_heads.items()
+            },
         }
 
     def terms(
         self, compared: dict[str, Any], y: Any, sample_weight: Any
-    ) -> tuple[dict[str, tuple[float, Any]], dict[str, Any]]:
-        weights = {"low": self.low_weight, "high": self.high_weight}
-        losses, similarity = self.frequency.compare(compared["bands"], weights, sample_weight)
+    ) -> tuple[dict[str, tuple[Any, Any]], dict[str, Any]]:
+        weights = {
+            band: self.term_weights.tensor(f"{band}_loss")
+            for band in self.frequency.bands
+            if f"{band}_loss" in self.term_weights
+        }
+        losses, similarity = self.frequency.compare(
+            compared["bands"],
+            {band: band in weights for band in self.frequency.bands},
+            compared.get(POSITION_WEIGHT, sample_weight),
+            compared["mask"],
+        )
         terms = {f"{band}_loss": (weights[band], value) for band, value in losses.items()}
         monitors = {f"{band}_similarity": value for band, value in similarity.items()}
-        if self.align_weight:
-            value = self._head_losses(y, compared["align"], sample_weight, 2)
-            terms["align_loss"] = (self.align_weight, value)
-        if self.band_task_weight:
-            value = self._head_losses(y, compared["band_task"], sample_weight, 1)
-            terms["band_task_loss"] = (self.band_task_weight, value)
+        for kind, heads, sides in (
+            ("align", self.align_heads, 2),
+            ("band_task", self.band_task_heads, 1),
+        ):
+            if heads:
+                value = self._head_losses(y, compared[kind], sample_weight, sides)
+                terms[f"{kind}_loss"] = (self.term_weights.tensor(f"{kind}_loss"), value)
         return terms, monitors
 
     def _head_losses(self, y: Any, logits: dict[str, Any], sample_weight: Any, sides: int) -> Any:

@@ -8,9 +8,10 @@ import keras
 from keras import ops
 
 from keras_fdkd.distillers.checks import check_weights
+from keras_fdkd.distillers.masks import both, check_masks, masks_of
 from keras_fdkd.distillers.replicas import replicas
 from keras_fdkd.features import PREDICTIONS
-from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, takes_argument
 
 
 class LossTerms:
@@ -43,6 +44,11 @@ class LossTerms:
                 f"`{weights_argument}` must be a list with one weight for each of the "
                 f"{len(losses)} `{argument}`. Received: {weights_argument}={weights!r}."
             )
+        if len({id(loss) for loss in losses}) < len(losses):
+            raise ValueError(
+                f"Each entry of `{argument}` must be an object of its own: build a second loss for "
+                f"a second pair of layers. Received: {argument}={losses!r}."
+            )
         names = _unique_names(losses)
         self.losses = dict(zip(names, losses, strict=True))
         self.weights = dict(zip(names, weights, strict=True))
@@ -53,18 +59,26 @@ class LossTerms:
             check_weights(**named)
 
     @property
-    def needs_index(self) -> bool:
-        """Whether a loss asks for the number of each sample."""
-        return any(getattr(loss, "needs_index", False) for loss in self.losses.values())
+    def indexed(self) -> tuple[Any, ...]:
+        """The losses that ask for the number of each sample."""
+        return tuple(loss for loss in self.losses.values() if getattr(loss, "needs_index", False))
 
-    @property
-    def needs_logits(self) -> bool:
-        """Whether a loss of this package compares predictions."""
-        return any(
-            isinstance(loss, CrossModalLoss)
-            and PREDICTIONS in (_keys(loss, "teacher"), _keys(loss, "student"))
-            for loss in self.losses.values()
-        )
+    def comparing(self, side: str) -> dict[str, list[tuple[str, CrossModalLoss]]]:
+        """Return the losses of classes or labels, by what they read of `side`.
+
+        Returns:
+            From the name of an output of the tap to pairs of a loss's name and the loss.
+        """
+        found: dict[str, list[tuple[str, CrossModalLoss]]] = {}
+        for name, loss in self.losses.items():
+            if isinstance(loss, CrossModalLoss) and loss.compares is not None:
+                found.setdefault(_keys(loss, side), []).append((name, loss))
+        return found
+
+    def attach(self) -> list[Any]:
+        """Fix the losses for use, and return their variables."""
+        ours = [loss for loss in self.losses.values() if isinstance(loss, CrossModalLoss)]
+        return [variable for loss in ours for variable in loss.attach()]
 
     def reads(self, side: str) -> dict[str, str | None]:
         """Return the outputs of `side` that are compared: names, with paths if they are layers."""
@@ -80,6 +94,7 @@ class LossTerms:
                 _check_same(name, loss, *pair)
             else:
                 loss.validate_outputs(*pair)
+            check_masks(name, loss, pair, masks_of(_flat_keys(loss), teacher, student))
             adapter = loss.build_adapter(*pair) if isinstance(loss, CrossModalLoss) else None
             if adapter is not None:
                 adapters[name] = adapter
@@ -96,25 +111,32 @@ class LossTerms:
         """Return what each loss compares; trainable layers run here."""
         compared = {}
         for name, loss in self.losses.items():
-            pair = _select(loss, teacher, student)
+            pair, mask = (
+                _select(loss, teacher, student),
+                both(masks_of(_flat_keys(loss), teacher, student)),
+            )
             if name in adapters:
-                numbered = {"index": index} if getattr(loss, "needs_index", False) else {}
-                pair = adapters[name](*pair, training=training, **numbered)
-            compared[name] = pair
+                more = {"index": index} if getattr(loss, "needs_index", False) else {}
+                if mask is not None and takes_argument(type(adapters[name]).call, "valid"):
+                    more["valid"] = mask
+                pair = adapters[name](*pair, training=training, **more)
+            compared[name] = (*pair, mask)
         return compared
 
     def terms(
-        self, compared: dict[str, Any], y: Any, sample_weight: Any
-    ) -> dict[str, tuple[float, Any]]:
-        """Return `{log name: (weight, scalar)}`."""
+        self, compared: dict[str, Any], weights: Any, y: Any, sample_weight: Any
+    ) -> dict[str, tuple[Any, Any]]:
+        """Return `{log name: (weight, scalar)}`, the weights from a `TermWeights`."""
         terms = {}
         for name, loss in self.losses.items():
-            pair = compared[name]
+            teacher, student, mask = compared[name]
             if isinstance(loss, CrossModalLoss):
-                teacher, student = pair
-                value = loss.compute_loss(teacher, student, y=y, sample_weight=sample_weight)
+                masked = {} if mask is None else {"mask": mask}
+                value = loss.compute_loss(
+                    teacher, student, y=y, sample_weight=sample_weight, **masked
+                )
             elif sample_weight is None:
-                value = loss.compute_loss(*pair)
+                value = loss.compute_loss(teacher, student)
                 if isinstance(loss, _KERAS) and not _divides_by_replicas(loss):
                     value = value / replicas()
             else:
@@ -128,7 +150,7 @@ class LossTerms:
                     f"`{type(loss).__name__}.compute_loss` must return a scalar. "
                     f"Received: shape {tuple(value.shape)}."
                 )
-            terms[f"{name}_loss"] = (self.weights[name], value)
+            terms[f"{name}_loss"] = (weights.tensor(f"{name}_loss"), value)
         return terms
 
 
@@ -175,6 +197,11 @@ def _keys(loss: Any, side: str) -> Any:
     if path is None:  # Keras's own losses read the predictions then.
         return getattr(loss, "reads", PREDICTIONS)
     return keras.tree.map_structure(lambda item: _LAYER + item, path)
+
+
+def _flat_keys(loss: Any) -> tuple[list[str], list[str]]:
+    teacher, student = (keras.tree.flatten(_keys(loss, side)) for side in ("teacher", "student"))
+    return teacher, student
 
 
 def _select(loss: Any, teacher: dict[str, Any], student: dict[str, Any]) -> tuple[Any, Any]:

@@ -6,17 +6,24 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.data import STUDENT, TEACHER_OUTPUTS, check_finite, check_samples, is_pair
+from keras_fdkd.data import (
+    STUDENT,
+    TEACHER_OUTPUTS,
+    check_samples,
+    has_teacher_outputs,
+)
+from keras_fdkd.data.class_weights import with_class_weight
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
-from keras_fdkd.distillers.mutual_checks import check_directions
+from keras_fdkd.distillers.data_checks import guarded
+from keras_fdkd.distillers.mutual_checks import BothChecks, check_directions
 from keras_fdkd.distillers.replicas import replicas
-from keras_fdkd.distillers.resumable import Resumable
+from keras_fdkd.distillers.training_model import TrainingModel
 
 _LOSSES = "layer_losses"
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
-class MutualDistiller(Resumable):
+class MutualDistiller(TrainingModel):
     """Train both directions between two modalities at once, as the authors of FD-CMKD do.
 
     Two finished distillers, each with a teacher and a student, share the batches and the
@@ -131,13 +138,9 @@ class MutualDistiller(Resumable):
         outputs = {}
         for name, inner in self.distillers.items():
             outputs[name] = inner(inputs[name], training=training)
-            if _has_teacher(inputs[name]):
+            if has_teacher_outputs(inputs[name]):
                 outputs[name][_LOSSES] = inner.losses
         return outputs
-
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        self._freeze_teachers()
-        return super().train_on_batch(*args, **kwargs)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train both students, see `keras.Model.fit`.
@@ -152,13 +155,20 @@ class MutualDistiller(Resumable):
         Returns:
             A `keras.callbacks.History`.
         """
-        self._freeze_teachers()
-        if y is not None:
-            self._check_data(x)
-            check_finite(x)
-            for inner in self.distillers.values():
-                inner._check_labels(y)
-        return super().fit(x, y, *args, **kwargs)
+        checks = BothChecks({name: inner._data_checks() for name, inner in self.distillers.items()})
+        if y is not None or isinstance(x, Mapping):
+            checks.arrays(x, y)
+        else:
+            x = guarded(x, checks)
+            x, kwargs = with_class_weight(x, kwargs)
+        teachers = [inner._teacher for inner in self.distillers.values()]
+        for teacher in teachers:
+            teacher.hold(True)
+        try:
+            return super().fit(x, y, *args, **kwargs)
+        finally:
+            for teacher in teachers:
+                teacher.hold(False)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Measure both students, see `keras.Model.evaluate`.
@@ -169,10 +179,6 @@ class MutualDistiller(Resumable):
         if y is not None:
             self._check_data(x)
         return super().evaluate(x, y, *args, **kwargs)
-
-    def _freeze_teachers(self) -> None:
-        for inner in self.distillers.values():
-            inner._freeze_teacher()
 
     def _frozen_teachers(self) -> list[keras.Model]:
         return [
@@ -199,7 +205,7 @@ class MutualDistiller(Resumable):
         for (name, inner), other in zip(
             self.distillers.items(), reversed(self.distillers), strict=True
         ):
-            outputs = inner._run_teacher(x[other], self.non_trainable_variables, values)
+            outputs = inner._run_teacher(x[other], self.non_trainable_variables, values, None)
             pairs[name] = {STUDENT: x[name], TEACHER_OUTPUTS: outputs}
         return keras.utils.pack_x_y_sample_weight(pairs, y, sample_weight)
 
@@ -224,9 +230,12 @@ class MutualDistiller(Resumable):
         total = 0.0
         for name, inner in self.distillers.items():
             losses, outputs = _split(x[name], y_pred[name])
-            inner._losses_override[:] = losses  # As Keras hands them on under JAX.
-            value = inner.compute_loss(x[name], y, outputs, sample_weight, training)
-            inner._losses_override.clear()
+            # Private: what `losses` gives instead of its own, as Keras hands them on under JAX.
+            inner._losses_override[:] = losses
+            try:
+                value = inner.compute_loss(x[name], y, outputs, sample_weight, training)
+            finally:
+                inner._losses_override.clear()
             inner._loss_tracker.update_state(value * replicas(), sample_weight=size)
             total = total + value
         return total
@@ -274,13 +283,9 @@ class _Logs(keras.metrics.Metric):
         return {f"{self.name}_{name}": value for name, value in logs.items()}
 
 
-def _has_teacher(x: Any) -> bool:
-    return is_pair(x) and TEACHER_OUTPUTS in x
-
-
 def _split(x: Any, y_pred: Any) -> tuple[list, Any]:
     """Separate the losses of layers from what a distiller returned."""
-    if not _has_teacher(x):
+    if not has_teacher_outputs(x):
         return [], y_pred
     return y_pred[_LOSSES], {name: y_pred[name] for name in y_pred if name != _LOSSES}
 

@@ -1,9 +1,62 @@
 """Checks of the two distillers of a `MutualDistiller`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import keras
+
+from keras_fdkd.data import STUDENT, TEACHER
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
+from keras_fdkd.distillers.data_checks import DataChecks
+
+
+@dataclass(frozen=True)
+class BothChecks:
+    """The `DataChecks` of both directions, on batches of both modalities.
+
+    Args:
+        of: By the name of the student's modality.
+    """
+
+    of: Mapping[str, DataChecks]
+
+    def structure(self, x: Any, y: Any) -> None:
+        """Raise if the modalities are not those of the distillers, or their samples differ."""
+        if not isinstance(x, Mapping) or set(x) != set(self.of):
+            came = f"keys {sorted(x)}" if isinstance(x, Mapping) else type(x).__name__
+            raise ValueError(
+                "Data must be a dict with the inputs of both modalities, for the same samples: "
+                f"keys {sorted(self.of)}. Received: {came}."
+            )
+        for pair, checks in self._pairs(x):
+            checks.structure(pair, y)
+
+    def arrays(self, x: Any, y: Any) -> None:
+        """Raise if arrays cannot be trained on."""
+        self.structure(x, y)
+        for pair, checks in self._pairs(x):
+            checks.arrays(pair, y)
+
+    def __call__(self, number: int, batch: Any) -> Any:
+        """Return a batch of a data set, unless something in it is wrong."""
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        if self.is_needed(number):
+            self.structure(x, y)
+            for pair, checks in self._pairs(x):
+                checks(number, (pair, y))
+        return batch
+
+    def is_needed(self, number: Any) -> Any:
+        """Whether a batch of this number is looked at."""
+        return next(iter(self.of.values())).is_needed(number)
+
+    def _pairs(self, x: Any) -> list[tuple[dict[str, Any], DataChecks]]:
+        others = reversed(list(self.of))
+        return [
+            ({TEACHER: x[other], STUDENT: x[name]}, checks)
+            for (name, checks), other in zip(self.of.items(), others, strict=True)
+        ]
 
 
 def check_directions(distillers: Any) -> None:
@@ -20,7 +73,7 @@ def check_directions(distillers: Any) -> None:
             f"Received: distillers={distillers!r}."
         )
     for name, inner in distillers.items():
-        if inner._loss_terms.needs_index:
+        if inner._loss_terms.indexed:
             raise ValueError(
                 "A loss that keeps a memory of each sample needs their numbers, which "
                 "`MutualDistiller` does not hand on. Train the directions one by one. "

@@ -5,48 +5,49 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_fdkd.data import (
     STUDENT,
     TEACHER,
     TEACHER_OUTPUTS,
-    check_finite,
     check_pair,
     check_samples,
     is_pair,
 )
-from keras_fdkd.distillers.align_loss import check_labels
-from keras_fdkd.distillers.checks import check_disjoint, check_input_names
-from keras_fdkd.distillers.resumable import Resumable
-from keras_fdkd.distillers.teacher_pass import teacher_pass
+from keras_fdkd.data.class_weights import with_class_weight
+from keras_fdkd.distillers.checks import check_input_names
+from keras_fdkd.distillers.data_checks import DataChecks, check_shapes, guarded
+from keras_fdkd.distillers.labels import LabelRule
+from keras_fdkd.distillers.task import loss_of_output
+from keras_fdkd.distillers.teachers import FrozenTeacher
+from keras_fdkd.distillers.training_model import TrainingModel
 from keras_fdkd.features import PREDICTIONS, FeatureTap
-from keras_fdkd.fingerprints import fingerprint
+from keras_fdkd.model_checks import check_disjoint, check_own_training, check_preprocessor
 
 _FINGERPRINT = "teacher_fingerprint"
 
 
-class PairedModel(Resumable):
+class PairedModel(TrainingModel):
     """What every distiller of one teacher and one student does around its losses.
 
-    It checks the data, runs the frozen teacher outside of differentiation, puts what is read of it
-    into the batch, and leaves the rest of the step to Keras. A subclass defines `call`, which finds
-    the teacher's outputs in its inputs, and `compute_loss`.
+    It checks the data, asks the teacher, puts what is read of it into the batch, and leaves the
+    rest of the step to Keras. A subclass defines `call`, which finds the teacher's outputs in its
+    inputs, and `compute_loss`.
 
     Args:
-        teacher: Built `keras.Model`, frozen in place.
+        teacher: Built `keras.Model`.
         student: Built `keras.Model` with inputs of its own.
         reads: For `"teacher"` and `"student"`, what is read of the model, see
             `keras_fdkd.features.FeatureTap`.
-        needs_index: Whether training data must number their samples.
+        indexed: Losses for which training data must number their samples.
         **kwargs: See `keras.Model`.
 
     Raises:
-        ValueError: If a model is not a built `keras.Model`, a feature cannot be found, or the
-            models share layers.
+        ValueError: If a model is not a built `keras.Model`, has a preprocessor or a training of its
+            own that would be dropped, a feature cannot be found, or the models share layers.
     """
 
-    _align_loss: Any = None  # the cross-entropy of logits that a subclass adds, once compiled
+    _teacher_class = FrozenTeacher  # how the teacher takes part
     _fingerprint_read: str | None = None
 
     def __init__(
@@ -54,56 +55,42 @@ class PairedModel(Resumable):
         teacher: keras.Model,
         student: keras.Model,
         reads: Mapping[str, Mapping[str, Any]],
-        needs_index: bool = False,
+        indexed: tuple[Any, ...] = (),
         **kwargs: Any,
     ) -> None:
-        teacher_tap, student_tap = (
-            FeatureTap(
-                model,
-                {name: path for name, path in reads[role].items() if name != PREDICTIONS},
-                role,
-            )
-            for role, model in ((TEACHER, teacher), (STUDENT, student))
-        )
+        side = self._teacher_class(teacher, reads[TEACHER])
+        paths = {name: path for name, path in reads[STUDENT].items() if name != PREDICTIONS}
+        student_tap = FeatureTap(student, paths, STUDENT)
+        check_preprocessor(teacher, TEACHER)
+        check_preprocessor(student, STUDENT)
+        check_own_training(student)
+        check_disjoint(teacher, student)
+        check_input_names(student)
         # Loss scaling follows the dtype policy: it is the student that trains.
         kwargs.setdefault("dtype", student.dtype_policy)
         super().__init__(**kwargs)
         self.autocast = False  # Each model casts its own inputs.
-        check_disjoint(teacher, student)
-        check_input_names(student)
         self.teacher = teacher
         self.student = student
-        self._teacher_tap = teacher_tap
+        self._teacher = side
         self._student_tap = student_tap
-        self._teacher_reads = set(reads[TEACHER])
-        self._needs_index = needs_index
-        self._freeze_teacher()
+        self._indexed = indexed
         # Training runs its layers through the tap; Keras exports models that were called.
         if hasattr(student, "input"):
             student(student.input)
         elif getattr(student, "inputs", None):  # sequential
             student(student.inputs[0])
-        if isinstance(student_tap.spec[PREDICTIONS], (list, tuple)):
-            self.output_names = student.output_names  # Losses and metrics by name, as in Keras.
-
-    def _freeze_teacher(self) -> None:
-        self.teacher.trainable = False
-        for variable in self.teacher.variables:
-            # Not all layers hear of it: those of a KerasHub backbone loaded on TensorFlow do not.
-            variable.trainable = False
+        if not isinstance(student_tap.spec[PREDICTIONS], Mapping):
+            # Losses and metrics by name, as in Keras.
+            self.output_names = getattr(student, "output_names", None)
 
     @property
-    def trainable(self) -> bool:
-        return self._trainable
+    def _teacher_tap(self) -> FeatureTap:
+        return self._teacher.tap
 
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        keras.Model.trainable.fset(self, value)
-        self._freeze_teacher()  # Keras recurses into sublayers.
-
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        self._freeze_teacher()
-        return super().train_on_batch(*args, **kwargs)
+    @property
+    def _teacher_reads(self) -> set[str]:
+        return self._teacher.reads
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train the student, see `keras.Model.fit`.
@@ -125,28 +112,35 @@ class PairedModel(Resumable):
 
         Raises:
             ValueError: If the sides differ in their samples, arrays hold NaN or infinity, or labels
-                are out of range. Data sets, and arrays in files, are not read beforehand:
-                `keras_fdkd.data.checked` looks at their batches.
+                are out of range. The first batches of data sets are looked at too; for all of them
+                there is `keras_fdkd.data.checked`. Arrays in files are not read beforehand.
         """
-        self._freeze_teacher()
-        # Anything but arrays is a data set, which yields the pair: `train_step` checks it.
+        checks = self._data_checks()
+        # Anything but arrays is a data set, which yields the pair.
         if y is not None or is_pair(x):
-            self._check_pair(x)
-            check_finite(x)
-            self._check_labels(y)
+            checks.arrays(x, y)
+            self._check_ends(x)
+        else:
+            x = guarded(x, checks)
+            x, kwargs = with_class_weight(x, kwargs)
         validation = kwargs.get("validation_data")
         if isinstance(validation, (list, tuple)) and is_pair(validation[0]):
-            check_samples(validation[0])
-        return super().fit(x, y, *args, **kwargs)
+            self._check_evaluated(validation[0])
+        self._teacher.hold(True)
+        try:
+            return super().fit(x, y, *args, **kwargs)
+        finally:
+            self._teacher.hold(False)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Measure the student, and the terms if `x` is a pair, see `keras.Model.evaluate`.
 
         Raises:
-            ValueError: If the sides of a pair differ in their number of samples.
+            ValueError: If the sides of a pair differ in their number of samples, or the teacher's
+                outputs are not what the losses read.
         """
         if is_pair(x):
-            check_samples(x)
+            self._check_evaluated(x)
         return super().evaluate(x, y, *args, **kwargs)
 
     def predict_teacher(self, inputs: Any, batch_size: int | None = None) -> dict[str, Any]:
@@ -157,12 +151,13 @@ class PairedModel(Resumable):
             batch_size: See `keras.Model.predict`.
 
         Returns:
-            Dict of NumPy arrays, what training reads of the teacher. As `"teacher_outputs"` it
-            stands in for `"teacher"` in the data, and training then runs no teacher. What the
-            teacher's inputs would be augmented by is left out.
+            Dict of NumPy arrays, what training reads of the teacher; where its outputs carry a
+            Keras mask, that too, as `"features_mask"` of shape `(samples, ..., 1)`. As
+            `"teacher_outputs"` it stands in for `"teacher"` in the data, and training then runs no
+            teacher. What the teacher's inputs would be augmented by is left out.
         """
-        outputs = self._teacher_tap.predict(inputs, batch_size)
-        return {name: outputs[name] for name in self._teacher_reads}
+        outputs = self._teacher.tap.predict(inputs, batch_size)
+        return {name: outputs[name] for name in self._teacher.reads}
 
     def train_step(self, *args: Any) -> Any:
         *state, data = args
@@ -178,29 +173,79 @@ class PairedModel(Resumable):
             self._check_pair(x)
         if is_pair(x) and TEACHER in x:
             values = None if state is None else state[1]
-            outputs = self._run_teacher(x[TEACHER], self.non_trainable_variables, values)
+            step = self._step_number(state) if train else None
+            outputs = self._run_teacher(x[TEACHER], self.non_trainable_variables, values, step)
             x = {**{key: x[key] for key in x if key != TEACHER}, TEACHER_OUTPUTS: outputs}
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
-    def _run_teacher(self, inputs: Any, variables: list, values: list | None) -> Any:
+    def _run_teacher(self, inputs: Any, variables: list, values: list | None, step: Any) -> Any:
         """Return what `call` reads of the teacher. `variables` are those of the trained model."""
-        return teacher_pass(self._teacher_tap, inputs, variables, values)
+        return self._teacher.before_step(inputs, variables, values, step)
+
+    def _step_number(self, state: Any) -> Any:
+        """Return the number of training steps so far, a tensor, or `None` if it is not known."""
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is None:
+            return None
+        if state is None:
+            return optimizer.iterations
+        numbers = [i for i, v in enumerate(optimizer.variables) if v is optimizer.iterations]
+        return state[2][numbers[0]] if numbers else None
 
     def _check_pair(self, x: Any) -> None:
-        check_pair(x, self._teacher_reads, self._needs_index)
+        check_pair(x, self._needed(), bool(self._indexed))
+        if TEACHER_OUTPUTS in x:
+            check_shapes(x[TEACHER_OUTPUTS], self._teacher_shapes())
 
-    def _check_labels(self, y: Any) -> None:
-        if self._align_loss is not None and hasattr(y, "shape"):
-            classes = self._student_tap.spec[PREDICTIONS].shape[-1]
-            check_labels(ops.convert_to_numpy(y), self._align_loss, classes)
+    def _check_evaluated(self, x: Any) -> None:
+        check_samples(x)
+        if TEACHER_OUTPUTS in x:
+            self._check_pair(x)
+
+    def _needed(self) -> frozenset[str]:
+        """What data with the teacher's outputs must hold: all that is read but the masks."""
+        return frozenset(self._teacher.reads) - self._teacher.masks
+
+    def _teacher_shapes(self) -> dict[str, tuple[int | None, ...]]:
+        spec = self._teacher.tap.spec
+        return {
+            name: tuple(spec[name].shape)
+            for name in self._teacher.reads
+            if not keras.tree.is_nested(spec[name])
+        }
+
+    def _data_checks(self) -> DataChecks:
+        """Return what training data have to be."""
+        loss = getattr(self, "loss", None)
+        predictions = self._student_tap.spec[PREDICTIONS]
+        return DataChecks(
+            teacher_shapes=self._teacher_shapes(),
+            needed=self._needed(),
+            logits=self._compared_logits(),
+            label_rule=LabelRule.of(
+                loss_of_output(loss, None), predictions, loss is not None or self._has_heads()
+            ),
+            indexed=self._indexed,
+        )
+
+    def _has_heads(self) -> bool:
+        """Whether layers of a subclass judge by labels."""
+        return False
+
+    def _compared_logits(self) -> frozenset[str]:
+        """Return the names of the teacher's outputs that are compared as logits."""
+        return frozenset()
+
+    def _check_ends(self, x: Any) -> None:
+        """Raise if outputs whose meaning the graph does not tell look like probabilities."""
 
     def _frozen_teachers(self) -> list[keras.Model]:
-        return [self.teacher]
+        return [self.teacher] if self._teacher.is_frozen else []
 
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
-        for teacher in self._frozen_teachers():
-            store[_FINGERPRINT] = np.frombuffer(fingerprint(teacher).encode(), "uint8")
+        if self._teacher.is_frozen:
+            store[_FINGERPRINT] = np.frombuffer(self._teacher.fingerprint().encode(), "uint8")
 
     def load_own_variables(self, store: Any) -> None:
         names = list(store.keys())
@@ -211,12 +256,13 @@ class PairedModel(Resumable):
 
     def _check_teacher(self, filepath: Any) -> None:
         wanted = self._fingerprint_read
-        for teacher in self._frozen_teachers():
-            if wanted not in (None, came := fingerprint(teacher)):
-                raise ValueError(
-                    "The file holds no teacher and was written beside another one than this "
-                    f"distiller's. Build the distiller with the teacher of fingerprint {wanted} "
-                    "(`keras_fdkd.fingerprint` tells), or pass `skip_mismatch=True` to go on with "
-                    f"this one. Received: '{filepath}', and teacher '{teacher.name}' of "
-                    f"fingerprint {came}."
-                )
+        if not self._teacher.is_frozen or wanted is None:
+            return
+        if wanted != (came := self._teacher.fingerprint()):
+            raise ValueError(
+                "The file holds no teacher and was written beside another one than this "
+                f"distiller's. Build the distiller with the teacher of fingerprint {wanted} "
+                "(`keras_fdkd.fingerprint` tells), or pass `skip_mismatch=True` to go on with "
+                f"this one. Received: '{filepath}', and teacher '{self.teacher.name}' of "
+                f"fingerprint {came}."
+            )

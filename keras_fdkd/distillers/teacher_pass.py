@@ -1,14 +1,20 @@
-"""The frozen forward pass of the teacher: the only backend-aware code of the package."""
+"""The frozen forward pass of the teacher: the only backend-aware code of a step."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+from keras import ops
 
 
 def teacher_pass(
-    forward: Callable[..., Any], inputs: Any, variables: list, values: list | None
+    forward: Callable[..., Any],
+    inputs: Any,
+    variables: list,
+    values: list | None,
+    seeds: list,
+    step: Any,
 ) -> Any:
     """Run `forward(inputs, training=False)` without gradient and without effect on any state.
 
@@ -17,11 +23,14 @@ def teacher_pass(
         inputs: The teacher's inputs.
         variables: Non-trainable variables of the model in training, the teacher's among them.
         values: Their values inside a JAX step, in the same order; `None` on other backends.
+        seeds: Those variables that are states of the teacher's random draws.
+        step: Number of the training step, so that a teacher that draws at random in inference draws
+            anew in each; `None` draws the same again.
 
     Returns:
         What `forward` returns.
     """
-    with _no_gradient(variables, values):
+    with _no_effect(variables, values, seeds, step):
         outputs = forward(inputs, training=False)
     distribution = None if values is None else keras.distribution.distribution()
     if distribution is None:
@@ -36,15 +45,20 @@ def teacher_pass(
 
 
 @contextlib.contextmanager
-def _no_gradient(variables: list, values: list | None) -> Iterator[None]:
-    if values is not None:
-        # JAX: state is an argument of the step; what the scope would update is dropped.
-        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-            yield
-    elif keras.config.backend() == "torch":
-        import torch
+def _no_effect(variables: list, values: list | None, seeds: list, step: Any) -> Iterator[None]:
+    # What is assigned inside the scope (counters, states of draws) is dropped with it.
+    mapping = [] if values is None else list(zip(variables, values, strict=True))
+    if seeds and step is not None:
+        known = {id(variable): value for variable, value in mapping}
+        for seed in seeds:
+            state = known.get(id(seed), seed.value)
+            first = ops.convert_to_tensor([1, 0], dtype=state.dtype)
+            moved = state + first * ops.cast(step, state.dtype)
+            mapping.append((seed, moved))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(keras.StatelessScope(state_mapping=mapping))
+        if keras.config.backend() == "torch":
+            import torch
 
-        with torch.no_grad():
-            yield
-    else:
+            stack.enter_context(torch.no_grad())
         yield  # TensorFlow: the gradient tape opens later.

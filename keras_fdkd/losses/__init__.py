@@ -2,6 +2,7 @@
 
 from keras_fdkd.losses.afd import AFD
 from keras_fdkd.losses.at import AT
+from keras_fdkd.losses.binary_kd import BinaryKD
 from keras_fdkd.losses.crd import CRD
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
 from keras_fdkd.losses.dist import DIST
@@ -22,6 +23,7 @@ __all__ = [
     "KD",
     "PKD",
     "RKD",
+    "BinaryKD",
     "CrossModalLoss",
     "FitNet",
     "FrequencyDistillation",

@@ -61,6 +61,8 @@ class AFD(CrossModalLoss):
           clovaai/attention-feature-distillation.
     """
 
+    takes_masks = False
+
     def __init__(
         self,
         *,

@@ -12,7 +12,6 @@ from keras_fdkd.losses.pairs import (
     check_map_sizes,
     check_outputs,
     full_precision,
-    mean_per_sample,
 )
 
 _EPSILON = 1e-12
@@ -62,6 +61,8 @@ class AT(CrossModalLoss):
           megvii-research/mdistiller.
     """
 
+    takes_masks = True
+
     def __init__(
         self,
         p: float = 2,
@@ -83,8 +84,11 @@ class AT(CrossModalLoss):
         check_same_shape(self, teacher_outputs, student_outputs, slice(0, 1))
         check_map_sizes(self, teacher_outputs, student_outputs)
 
-    def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
+    def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
+        if mask is not None:  # What is masked is nowhere active.
+            valid = ops.expand_dims(ops.cast(mask, "bool"), -1)
+            teacher, student = (ops.where(valid, x, 0.0) for x in (teacher, student))
         positions = tuple(range(1, len(student.shape) - 1))
         for axis in positions:
             sizes = teacher.shape[axis], student.shape[axis]
@@ -94,7 +98,7 @@ class AT(CrossModalLoss):
                     for x in (teacher, student)
                 )
         difference = self._attention(teacher, positions) - self._attention(student, positions)
-        return mean_per_sample(ops.square(difference))
+        return ops.square(difference)
 
     def _attention(self, x: Any, positions: tuple[int, ...]) -> Any:
         power = ops.square(x) if self.p == 2 else ops.power(ops.abs(x), self.p)

@@ -69,6 +69,8 @@ class CRD(CrossModalLoss):
 
     needs_index = True
 
+    takes_masks = False
+
     def __init__(
         self,
         num_samples: int,

@@ -1,18 +1,28 @@
 """CrossModalLoss: the base of the losses that compare a teacher with a student."""
 
+import functools
+import inspect
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_fdkd.arguments import check_name
+from keras_fdkd.losses.tunable import number_variable, tunable_names
 
 
 class CrossModalLoss(keras.distillation.DistillationLoss):
-    """A `keras.distillation.DistillationLoss` that knows labels, sample weights and own layers.
+    """A `keras.distillation.DistillationLoss` that knows labels, weights, masks and own layers.
 
-    A subclass returns one value a sample from `call`. Its trainable part, if it has one, is a
-    layer that `build_adapter` returns: the distiller runs it inside its own `call` and hands what
-    it returns to `call`. Losses without one work in `keras.distillation.Distiller` as well.
+    A subclass returns one value a sample from `call`; one that can tell positions (frames, pixels)
+    apart defines `values` instead, so that weights and masks of positions reach it. Its trainable
+    part, if it has one, is a layer that `build_adapter` returns: the distiller runs it
+    inside its own `call` and hands what it returns to `call`. Losses without one work in
+    `keras.distillation.Distiller` as well.
+
+    Once a distiller uses the loss, its arguments are fixed, as a compiled step would not hear of a
+    change; those that a subclass declares as `keras_fdkd.losses.tunable.Tunable` may be set at any
+    time, and so may `keras.Variable`s that a loss holds.
 
     Args:
         teacher_layer_name, student_layer_name: Path of the layer whose output is compared
@@ -24,7 +34,13 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
         ValueError: If a path is neither a string, a list of strings nor `None`, or empty.
     """
 
-    reads = "features"  # or "predictions", which must be logits
+    reads = "features"  # or "predictions"
+    #: What the predictions must be: "classes" (one logit each), "labels" (independent, one logit
+    #: each), or `None` for anything.
+    compares: str | None = None
+    #: Whether masked positions can be left out. `None` if a subclass does not say.
+    takes_masks: bool | None = None
+    _is_used = False
 
     def __init__(
         self,
@@ -43,6 +59,42 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
         self.teacher_layer_name = teacher_layer_name
         self.student_layer_name = student_layer_name
         self.name = name
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers that may change, as long as no distiller uses the loss."""
+        return self.__dict__.setdefault("_numbers", {})
+
+    @property
+    def variables(self) -> dict[str, keras.Variable]:
+        """The same, once a distiller does."""
+        return self.__dict__.setdefault("_variables", {})
+
+    def use(self, name: str) -> Any:
+        """Return the number `name` to compute with: a tensor in a distiller, else the number."""
+        variable = self.variables.get(name)
+        return self.numbers[name] if variable is None else variable.value
+
+    def attach(self) -> list[keras.Variable]:
+        """Fix the arguments for use in a distiller, and return the variables it has to track."""
+        for name in tunable_names(self):
+            if name not in self.variables:
+                self.variables[name] = number_variable(f"{self.name}_{name}", self.numbers[name])
+        self._is_used = True
+        own = [value for value in vars(self).values() if isinstance(value, keras.Variable)]
+        return [*self.variables.values(), *own]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        fixed = self._is_used and not name.startswith("_")
+        if fixed and name in self.__dict__ and not isinstance(value, keras.Variable):
+            may = tunable_names(self)
+            raise AttributeError(
+                f"A distiller uses this `{type(self).__name__}`, and its compiled step would not "
+                f"hear of a new {name!r}: build the loss and the distiller anew. "
+                + (f"What may change while training: {may}. " if may else "")
+                + f"Received: {name}={value!r}."
+            )
+        super().__setattr__(name, value)
 
     def build_adapter(self, teacher: Any, student: Any) -> keras.Layer | None:
         """Return the built layer `(teacher, student, training) -> (teacher, student)`, or `None`.
@@ -66,8 +118,25 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
         """Raise `ValueError` unless the outputs (symbolic or not) can be compared."""
 
     def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
-        """Return the loss of each sample, shape `(batch,)`. `y` are labels, `None` if unknown."""
+        """Return the loss of each sample, shape `(batch,)`.
+
+        `y` are labels, `None` if unknown, -1 for a sample without one. A `call` with an argument
+        `mask` gets the positions that count, boolean of shape `(batch, ...)`, or `None` for all.
+        """
+        return mean_per_sample(self.values(teacher, student, y))
+
+    def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
+        """Return the loss of each position, shape `(batch, ...)`; see `call`.
+
+        What stands in masked positions is left out afterwards; `mask` is for statistics over all.
+        """
         raise NotImplementedError
+
+    @classmethod
+    def gives_positions(cls) -> bool:
+        """Whether the loss is made of `values`, rather than of a `call` that overrides them."""
+        first = next(c for c in cls.__mro__ if {"call", "values"} & set(vars(c)))
+        return "values" in vars(first) and first is not CrossModalLoss
 
     def compute_loss(
         self,
@@ -75,12 +144,27 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
         student_outputs: Any,
         y: Any = None,
         sample_weight: Any = None,
+        mask: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Return the scalar loss: the mean over the batch of `call`, times `sample_weight`."""
-        values = self.call(teacher_outputs, student_outputs, y)
-        # Keras's reduction, with the scale that distribution strategies need.
-        return _Mean(name="mean")(values, values, sample_weight=sample_weight)
+        """Return the scalar loss: the mean over all that counts, times `sample_weight`.
+
+        Args:
+            teacher_outputs: What is compared, of the teacher.
+            student_outputs: The same, of the student.
+            y: Labels, see `call`.
+            sample_weight: Shape `(batch,)` or, of positions, `(batch, ...)`; or `None`.
+            mask: Boolean, shape `(batch, ...)`: the positions that count; or `None` for all.
+            **kwargs: Ignored, as `keras.distillation.Distiller` may pass more.
+        """
+        from keras_fdkd.losses.reduction import weighted_mean  # It needs what needs this class.
+
+        if self.gives_positions():
+            values = self.values(teacher_outputs, student_outputs, y, mask)
+        else:
+            masked = {"mask": mask} if takes_argument(type(self).call, "mask") else {}
+            values = self.call(teacher_outputs, student_outputs, y, **masked)
+        return weighted_mean(values, sample_weight, mask if len(values.shape) > 1 else None)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -94,15 +178,22 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
         return cls(**config)
 
 
-class _Mean(keras.losses.Loss):
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        return y_pred
+@functools.cache
+def takes_argument(function: Any, name: str) -> bool:
+    """Whether a function has an argument of this name."""
+    return name in inspect.signature(function).parameters
 
 
 def _is_path(path: Any) -> bool:
     if isinstance(path, list):
         return bool(path) and all(item and isinstance(item, str) for item in path)
     return path is None or (isinstance(path, str) and bool(path))
+
+
+def mean_per_sample(x: Any) -> Any:
+    """Return the mean over all axes but the batch, shape `(batch,)`."""
+    axes = tuple(range(1, len(x.shape)))
+    return ops.mean(x, axis=axes) if axes else x  # PyTorch takes no axes for all axes.
 
 
 def check_same_shape(loss: CrossModalLoss, teacher: Any, student: Any, axes: slice) -> None:

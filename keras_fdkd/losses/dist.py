@@ -5,9 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.arguments import check_number
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
-from keras_fdkd.losses.pairs import centered, check_logits, full_precision, mean_per_sample
+from keras_fdkd.losses.masking import filled_with_mean
+from keras_fdkd.losses.pairs import centered, check_logits, full_precision
+from keras_fdkd.losses.tunable import Tunable
 
 _EPSILON = 1e-8
 
@@ -36,9 +37,10 @@ class DIST(CrossModalLoss):
             classes)`, where every pixel is a sample.
 
     Returns:
-        Loss of each sample, shape `(batch,)`; for maps the mean over its pixels. The correlation
-        within a class belongs to the batch: every sample gets its value, and with `sample_weight`
-        all samples, those of weight 0 too, take part in it.
+        Loss of each sample, shape `(batch,)`. The
+        correlation within a class belongs to the batch: every sample gets its value, and with
+        `sample_weight` all samples, those of weight 0 too, take part in it; what is masked does
+        not.
 
     Raises:
         ValueError: If an argument is out of range, or the outputs are not logits of one shape.
@@ -58,6 +60,11 @@ class DIST(CrossModalLoss):
     """
 
     reads = "predictions"
+    compares = "classes"
+    takes_masks = True
+    inter_weight = Tunable()
+    intra_weight = Tunable()
+    temperature = Tunable(above=True)
 
     def __init__(
         self,
@@ -72,9 +79,6 @@ class DIST(CrossModalLoss):
         super().__init__(
             teacher_layer_name=teacher_layer_name, student_layer_name=student_layer_name, name=name
         )
-        check_number("inter_weight", inter_weight)
-        check_number("intra_weight", intra_weight)
-        check_number("temperature", temperature, above=True)
         self.inter_weight = inter_weight
         self.intra_weight = intra_weight
         self.temperature = temperature
@@ -82,14 +86,16 @@ class DIST(CrossModalLoss):
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         check_logits(self, teacher_outputs, student_outputs)
 
-    def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
+    def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
-        q, p = (ops.softmax(x / self.temperature, axis=-1) for x in (teacher, student))
-        rows = _correlation(p, q, axis=-1)
-        columns = _correlation(p, q, axis=tuple(range(len(p.shape) - 1)))
-        inter = 1.0 - mean_per_sample(rows)
-        intra = 1.0 - ops.mean(columns)
-        return self.temperature**2 * (self.inter_weight * inter + self.intra_weight * intra)
+        temperature = self.use("temperature")
+        q, p = (ops.softmax(x / temperature, axis=-1) for x in (teacher, student))
+        inter = 1.0 - _correlation(p, q, axis=-1)
+        samples = tuple(range(len(p.shape) - 1))
+        q, p = (filled_with_mean(x, samples, mask) for x in (q, p))
+        intra = 1.0 - ops.mean(_correlation(p, q, axis=samples))
+        both = self.use("inter_weight") * inter + self.use("intra_weight") * intra
+        return temperature**2 * both
 
     def get_config(self) -> dict[str, Any]:
         config = {

@@ -5,10 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.arguments import check_number
+from keras_fdkd.losses.binary_kd import binary_divergence
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
 from keras_fdkd.losses.kd import kl_divergence
 from keras_fdkd.losses.pairs import check_logits, full_precision
+from keras_fdkd.losses.tunable import Tunable
 
 # A logit that no softmax sees, and whose products with 0 are 0.
 _MASKED = -1e30
@@ -34,10 +35,12 @@ class DKD(CrossModalLoss):
     The authors raise the weight of this loss linearly from 0 over the first 20 epochs.
 
     Call args:
-        teacher, student: Logits, both of shape `(batch, classes)` with 2 classes or more.
-        y: Labels: integers in `[0, classes)`, shape `(batch,)` or `(batch, 1)`, or one-hot, shape
-            `(batch, classes)`. The target of a sample with a negative label, and of all samples if
-            `y` is `None`, is the teacher's most probable class. Defaults to `None`.
+        teacher, student: Logits, both of shape `(batch, classes)`, or `(batch, ..., classes)`,
+            where every position (frame, pixel) is a sample, with 2 classes or more.
+        y: Labels: integers in `[0, classes)`, shape `(batch, ...)` or `(batch, ..., 1)`, or
+            one-hot, shape `(batch, ..., classes)`. The target of a sample with a negative label,
+            and of all samples if `y` is `None`, is the teacher's most probable class. Defaults to
+            `None`.
 
     Returns:
         Loss of each sample, shape `(batch,)`.
@@ -60,6 +63,11 @@ class DKD(CrossModalLoss):
     """
 
     reads = "predictions"
+    compares = "classes"
+    takes_masks = True
+    alpha = Tunable()
+    beta = Tunable()
+    temperature = Tunable(above=True)
 
     def __init__(
         self,
@@ -74,31 +82,28 @@ class DKD(CrossModalLoss):
         super().__init__(
             teacher_layer_name=teacher_layer_name, student_layer_name=student_layer_name, name=name
         )
-        check_number("alpha", alpha)
-        check_number("beta", beta)
-        check_number("temperature", temperature, above=True)
         self.alpha = alpha
         self.beta = beta
         self.temperature = temperature
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
-        check_logits(self, teacher_outputs, student_outputs, maximum=2)
+        check_logits(self, teacher_outputs, student_outputs)
 
-    def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
+    def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
-        classes = student.shape[-1]
+        classes, temperature = student.shape[-1], self.use("temperature")
         target = ops.cast(ops.argmax(teacher, axis=-1), "int32")
         if y is not None:
-            labels = _class_indices(y, classes)
+            labels = _class_indices(y, student.shape)
             known = ops.logical_and(labels >= 0, labels < classes)
             target = ops.where(known, labels, target)
         is_target = ops.equal(ops.expand_dims(target, -1), ops.arange(classes, dtype="int32"))
         (target_t, others_t), (target_s, others_s) = (
-            _decouple(logits / self.temperature, is_target) for logits in (teacher, student)
+            _decouple(logits / temperature, is_target) for logits in (teacher, student)
         )
-        tckd = _binary_divergence(target_t, target_s)
+        tckd = binary_divergence(target_t, target_s)
         nckd = kl_divergence(others_t, others_s)
-        return self.temperature**2 * (self.alpha * tckd + self.beta * nckd)
+        return temperature**2 * (self.use("alpha") * tckd + self.use("beta") * nckd)
 
     def get_config(self) -> dict[str, Any]:
         config = {"alpha": self.alpha, "beta": self.beta, "temperature": self.temperature}
@@ -112,27 +117,21 @@ def _decouple(logits: Any, is_target: Any) -> tuple[Any, Any]:
     return target - ops.logsumexp(others, axis=-1), others
 
 
-def _binary_divergence(teacher: Any, student: Any) -> Any:
-    """KL divergence of the pairs `(p, 1 - p)` with these log-odds."""
-    positive = ops.sigmoid(teacher) * (ops.log_sigmoid(teacher) - ops.log_sigmoid(student))
-    negative = ops.sigmoid(-teacher) * (ops.log_sigmoid(-teacher) - ops.log_sigmoid(-student))
-    return positive + negative
-
-
-def _class_indices(y: Any, classes: int) -> Any:
-    """Return labels of any of the shapes as integers of shape `(batch,)`."""
+def _class_indices(y: Any, logits: tuple[int | None, ...]) -> Any:
+    """Return labels of any of the shapes as integers, for logits of the given shape."""
+    rank, classes = len(logits), logits[-1]
     shape = None
     if not isinstance(y, dict):
         y = ops.convert_to_tensor(y)
         shape = tuple(y.shape)
-        if len(shape) == 1:
+        if len(shape) == rank - 1:
             return ops.cast(y, "int32")
-        if len(shape) == 2 and shape[1] == 1:
-            return ops.cast(y[:, 0], "int32")
-        if len(shape) == 2 and shape[1] == classes:
+        if len(shape) == rank and shape[-1] == 1:
+            return ops.cast(y[..., 0], "int32")
+        if len(shape) == rank and shape[-1] == classes:
             return ops.where(ops.max(y, -1) > 0, ops.cast(ops.argmax(y, -1), "int32"), -1)
     raise ValueError(
-        "Labels must be integers of shape `(batch,)` or `(batch, 1)`, or one-hot of shape "
-        f"`(batch, classes)` with {classes} classes. Received: "
+        "Labels must be integers, one for each sample or position, or one-hot, for logits of shape "
+        f"{tuple(logits)}. Received: "
         f"{type(y).__name__ if shape is None else f'labels of shape {shape}'}."
     )

@@ -6,8 +6,12 @@ import keras
 from keras import ops
 
 from keras_fdkd.layers.feature_regressor import FeatureRegressor, plan_convolution
-from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
-from keras_fdkd.losses.pairs import check_outputs, full_precision, mean_per_sample
+from keras_fdkd.losses.cross_modal_loss import (
+    CrossModalLoss,
+    check_same_shape,
+    takes_argument,
+)
+from keras_fdkd.losses.pairs import check_outputs, full_precision
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -32,8 +36,9 @@ class FitNet(CrossModalLoss):
         student: Feature of the teacher's shape, by the layer that `build_adapter` returns.
 
     Returns:
-        Loss of each sample, shape `(batch,)`. Samples of weight 0 still take part in the batch
-        normalization of the regressor.
+        Loss of each sample, shape `(batch,)`. Samples of
+        weight 0 still take part in the batch normalization of the regressor; masked steps of a
+        sequence do not.
 
     Raises:
         ValueError: If `regressor` is no layer, no convolution leads from one shape to the other, or
@@ -52,6 +57,8 @@ class FitNet(CrossModalLoss):
         - [Romero et al., ICLR 2015](https://arxiv.org/abs/1412.6550). The regressor is that of
           megvii-research/mdistiller.
     """
+
+    takes_masks = True
 
     def __init__(
         self,
@@ -87,10 +94,10 @@ class FitNet(CrossModalLoss):
         check_same_shape(self, target, regressed, slice(1, None))
         return adapter
 
-    def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
+    def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         check_same_shape(self, teacher, student, slice(None))
         teacher, student = full_precision(teacher, student)
-        return mean_per_sample(ops.square(student - teacher))
+        return ops.mean(ops.square(student - teacher), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         regressor = self.regressor and keras.saving.serialize_keras_object(self.regressor)
@@ -110,8 +117,14 @@ class _RegressStudent(keras.layers.Layer):
         self.autocast = False  # The regressor casts its own input.
         self.regressor = regressor
 
-    def call(self, teacher: Any, student: Any, training: bool | None = None) -> tuple[Any, Any]:
-        return teacher, self.regressor(student)  # Keras hands `training` on.
+    def call(
+        self, teacher: Any, student: Any, training: bool | None = None, valid: Any = None
+    ) -> tuple[Any, Any]:
+        masked = valid is not None and takes_argument(type(self.regressor).call, "mask")
+        # Keras hands `training` on.
+        return teacher, self.regressor(student, **({"mask": valid} if masked else {}))
 
-    def compute_output_spec(self, teacher: Any, student: Any, training: Any = None) -> Any:
+    def compute_output_spec(
+        self, teacher: Any, student: Any, training: Any = None, valid: Any = None
+    ) -> Any:
         return teacher, self.regressor(student)

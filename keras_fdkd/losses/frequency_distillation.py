@@ -9,9 +9,11 @@ from keras import ops
 from keras_fdkd.arguments import check_axis, check_choice, check_float_dtype, check_number
 from keras_fdkd.layers import FrequencySplit, Standardize
 from keras_fdkd.layers.standardize import SCALES
+from keras_fdkd.layers.step_resampler import StepResampler
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
 from keras_fdkd.losses.log_mean_squared_error import LogMeanSquaredError
 from keras_fdkd.losses.pairs import check_outputs
+from keras_fdkd.losses.reduction import weighted_mean, weights_like
 
 _BAND_LOSSES = {"mse": keras.losses.MeanSquaredError, "log_mse": LogMeanSquaredError}
 
@@ -39,7 +41,9 @@ class FrequencyDistillation(CrossModalLoss):
 
     Call args:
         teacher_outputs, student_outputs: Features of one shape `(batch, ..., dim)`.
-        sample_weight: Shape `(batch,)`, or `None`.
+        sample_weight: Shape `(batch,)` or, of positions, `(batch, ...)`; or `None`.
+        mask: Boolean, shape `(batch, steps)` for sequences: the steps that count; or `None`. Along
+            the split axis the valid steps of each sequence are resampled to `steps` first.
 
     Returns:
         Scalar.
@@ -57,6 +61,8 @@ class FrequencyDistillation(CrossModalLoss):
     References:
         - [Liu et al., AAAI 2026](https://arxiv.org/abs/2511.19887)
     """
+
+    takes_masks = True
 
     def __init__(
         self,
@@ -111,15 +117,31 @@ class FrequencyDistillation(CrossModalLoss):
         # `call`: what Keras does around a layer takes longer than this one, on PyTorch.
         return dict(zip(self.bands, self._split.call(feature), strict=True))
 
+    def without_padding(self, teacher: Any, student: Any, mask: Any) -> tuple[Any, Any, Any]:
+        """Return both features and the mask that is left: none along an axis that is split.
+
+        Padding along the split axis would be a part of the spectrum. So the valid steps of each
+        sequence are resampled to the length of the whole first.
+        """
+        if mask is None or self.axis % len(teacher.shape) == len(teacher.shape) - 1:
+            return teacher, student, mask
+        resample = StepResampler(teacher.shape[1], dtype=self._standardize.dtype_policy)
+        return resample.call(teacher, mask), resample.call(student, mask), None
+
     def compare(
-        self, bands: dict[str, tuple[Any, Any]], weights: dict[str, float], sample_weight: Any
+        self,
+        bands: dict[str, tuple[Any, Any]],
+        weights: dict[str, float],
+        sample_weight: Any,
+        mask: Any = None,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the losses of the bands whose weight is not 0, and the mean cosine of all.
 
         Args:
             bands: By name, a pair of what `split` made of teacher and student.
-            weights: By name.
-            sample_weight: Shape `(batch,)`, or `None`.
+            weights: By name; those of weight 0 are left out.
+            sample_weight: Shape `(batch,)` or, of positions, `(batch, ...)`; or `None`.
+            mask: Boolean, shape `(batch, ...)`: the positions that count; or `None` for all.
         """
         losses, similarity = {}, {}
         for band, pair in bands.items():
@@ -127,11 +149,35 @@ class FrequencyDistillation(CrossModalLoss):
             # Unit vectors have cosine `dot`, unit-variance ones `dot / size`.
             size = pair[0].shape[self.axis] if self.standardize == "variance" else 1
             cosine = ops.sum(units[0] * units[1], axis=self.axis) / size
-            similarity[band] = ops.mean(cosine)
+            similarity[band] = _valid_mean(cosine, mask)
             if weights[band]:
-                flat = [_per_sample(value) for value in (units if self.standardize else pair)]
-                losses[band] = self.band_losses[band](*flat, sample_weight=sample_weight)
+                compared = units if self.standardize else pair
+                losses[band] = self._band_loss(band, compared, sample_weight, mask)
         return losses, similarity
+
+    def _band_loss(self, band: str, pair: Any, sample_weight: Any, mask: Any) -> Any:
+        loss = self.band_losses[band]
+        of_positions = mask is not None or (
+            sample_weight is not None and len(sample_weight.shape) > 1
+        )
+        if not of_positions or len(pair[0].shape) == 2:
+            if of_positions:
+                sample_weight = weights_like(pair[0][:, 0], sample_weight)
+            return loss(*(_per_sample(value) for value in pair), sample_weight=sample_weight)
+        if not _gives_positions(loss):
+            raise ValueError(_of_whole_samples(f"{band}_loss", loss))
+        return weighted_mean(loss.call(*pair), sample_weight, mask)
+
+    def check_masked(self, shape: tuple[int | None, ...]) -> None:
+        """Raise unless features of this shape that carry a mask can be compared."""
+        if self.axis % len(shape) not in (len(shape) - 1, 1) or len(shape) != 3:
+            raise ValueError(
+                "Features with a Keras mask must be sequences (batch, steps, dim), split along the "
+                f"steps or along dim. Received: shape {tuple(shape)}, axis={self.axis}."
+            )
+        for band in self.bands:
+            if not _gives_positions(self.band_losses[band]):
+                raise ValueError(_of_whole_samples(f"{band}_loss", self.band_losses[band]))
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         check_outputs(self, teacher_outputs, student_outputs, 2)
@@ -155,12 +201,15 @@ class FrequencyDistillation(CrossModalLoss):
         student_outputs: Any,
         y: Any = None,
         sample_weight: Any = None,
+        mask: Any = None,
         **kwargs: Any,
     ) -> Any:
-        teacher, student = self.split(teacher_outputs), self.split(student_outputs)
+        pair = teacher_outputs, student_outputs
+        teacher, student, mask = self.without_padding(*pair, mask)
+        teacher, student = self.split(teacher), self.split(student)
         bands = {band: (teacher[band], student[band]) for band in self.bands}
         weights = {"low": self.low_weight, "high": self.high_weight}
-        losses, _ = self.compare(bands, weights, sample_weight)
+        losses, _ = self.compare(bands, weights, sample_weight, mask)
         return sum(weights[band] * value for band, value in losses.items())
 
     def get_config(self) -> dict[str, Any]:
@@ -179,6 +228,25 @@ class FrequencyDistillation(CrossModalLoss):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "FrequencyDistillation":
         return cls(**keras.saving.deserialize_keras_object(config))
+
+
+def _gives_positions(loss: keras.losses.Loss) -> bool:
+    return type(loss) in _BAND_LOSSES.values() and loss.reduction == "sum_over_batch_size"
+
+
+def _of_whole_samples(name: str, loss: Any) -> str:
+    return (
+        f"`{name}` sees whole samples, so weights and masks of positions (frames, pixels) do not "
+        f"reach it: use one of {sorted(_BAND_LOSSES)}, or weights of samples. "
+        f"Received: {name}={loss!r}."
+    )
+
+
+def _valid_mean(values: Any, mask: Any) -> Any:
+    if mask is None:
+        return ops.mean(values)
+    mask = ops.cast(mask, values.dtype)
+    return ops.sum(values * mask) / ops.maximum(ops.sum(mask), 1.0)
 
 
 def _per_sample(value: Any) -> Any:

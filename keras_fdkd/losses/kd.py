@@ -5,9 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.arguments import check_number
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
-from keras_fdkd.losses.pairs import check_logits, full_precision, mean_per_sample
+from keras_fdkd.losses.pairs import check_logits, full_precision
+from keras_fdkd.losses.tunable import Tunable
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -21,14 +21,14 @@ class KD(CrossModalLoss):
     probabilities below 1e-7 get no gradient.)
 
     Args:
-        temperature: Float above 0. Defaults to `4.0`. The published weight of this term is 0.9,
-            beside 0.1 for the task loss.
+        temperature: Float above 0, may be set anew while training. Defaults to `4.0`. The
+            published weight of this term is 0.9, beside 0.1 for the task loss.
         teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
             predictions are compared.
 
     Call args:
         teacher, student: Logits of one shape, `(batch, classes)` or `(batch, ..., classes)`;
-            divergences of further axes are averaged.
+            every position (frame, pixel) counts as a sample.
 
     Returns:
         Loss of each sample, shape `(batch,)`.
@@ -49,6 +49,9 @@ class KD(CrossModalLoss):
     """
 
     reads = "predictions"
+    compares = "classes"
+    takes_masks = True
+    temperature = Tunable(above=True)
 
     def __init__(
         self,
@@ -61,16 +64,15 @@ class KD(CrossModalLoss):
         super().__init__(
             teacher_layer_name=teacher_layer_name, student_layer_name=student_layer_name, name=name
         )
-        check_number("temperature", temperature, above=True)
         self.temperature = temperature
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         check_logits(self, teacher_outputs, student_outputs)
 
-    def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
+    def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
-        divergence = kl_divergence(teacher / self.temperature, student / self.temperature)
-        return self.temperature**2 * mean_per_sample(divergence)
+        temperature = self.use("temperature")
+        return temperature**2 * kl_divergence(teacher / temperature, student / temperature)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "temperature": self.temperature}

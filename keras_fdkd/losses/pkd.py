@@ -6,12 +6,12 @@ import keras
 from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
+from keras_fdkd.losses.masking import filled_with_mean
 from keras_fdkd.losses.pairs import (
     centered,
     check_map_sizes,
     check_outputs,
     full_precision,
-    mean_per_sample,
 )
 
 _EPSILON = 1e-6
@@ -37,8 +37,9 @@ class PKD(CrossModalLoss):
             resized to the teacher's, bilinearly. Other ranks need equal shapes.
 
     Returns:
-        Loss of each sample, shape `(batch,)`. Mean and deviation belong to the batch: with
-        `sample_weight` all samples, those of weight 0 too, take part in them.
+        Loss of each sample, shape `(batch,)`. Mean and
+        deviation belong to the batch: with `sample_weight` all samples, those of weight 0 too, take
+        part in them; what is masked does not.
 
     Raises:
         ValueError: If the features differ in rank or channels, or in a size that cannot be
@@ -54,6 +55,8 @@ class PKD(CrossModalLoss):
     References:
         - [Cao et al., NeurIPS 2022](https://arxiv.org/abs/2207.02039). As in open-mmlab/mmrazor.
     """
+
+    takes_masks = True
 
     def __init__(
         self,
@@ -75,19 +78,20 @@ class PKD(CrossModalLoss):
         else:
             check_same_shape(self, teacher_outputs, student_outputs, slice(None))
 
-    def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
+    def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
         size = teacher.shape[1:-1]
         if tuple(student.shape[1:-1]) != tuple(size):
             student = ops.image.resize(
                 student, size, "bilinear", antialias=False, data_format="channels_last"
             )
-        difference = _standard(student) - _standard(teacher)
-        return mean_per_sample(ops.square(difference)) / 2.0
+        difference = _standard(student, mask) - _standard(teacher, mask)
+        return ops.mean(ops.square(difference), axis=-1) / 2.0
 
 
-def _standard(x: Any) -> Any:
+def _standard(x: Any, mask: Any) -> Any:
     axes = tuple(range(len(x.shape) - 1))
-    offset, norm = centered(x, axes)
-    count = ops.sum(ops.ones_like(x[..., :1]))  # The batch size may be unknown.
+    offset, norm = centered(filled_with_mean(x, axes, mask), axes)
+    # The batch size may be unknown.
+    count = ops.sum(ops.ones_like(x[..., 0]) if mask is None else ops.cast(mask, x.dtype))
     return offset / (norm / ops.sqrt(ops.maximum(count - 1.0, 1.0)) + _EPSILON)

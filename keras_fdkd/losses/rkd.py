@@ -56,6 +56,8 @@ class RKD(CrossModalLoss):
           megvii-research/mdistiller.
     """
 
+    takes_masks = False
+
     def __init__(
         self,
         distance_weight: float = 25.0,

@@ -1,0 +1,163 @@
+"""DataChecks: what is wrong with the data, said before a step runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from keras_fdkd.data import TEACHER_OUTPUTS, check_finite, check_pair
+from keras_fdkd.data.data_sets import mapped, to_numpy
+from keras_fdkd.data.pairs import INDEX
+from keras_fdkd.distillers.labels import LabelRule
+from keras_fdkd.outputs import look_like_probabilities
+
+_FIRST = 3  # batches of a data set that are looked at wholly: broken data mostly show at once
+
+
+@dataclass(frozen=True)
+class DataChecks:
+    """What the training data of a distiller have to be. It holds no model, so workers may have it.
+
+    Args:
+        teacher_shapes: Of what is read of the teacher, by name.
+        needed: Those names that data with `"teacher_outputs"` must hold: masks may be missing.
+        logits: Those that losses compare as logits.
+        label_rule: What labels have to be.
+        indexed: Losses that need `"index"`, each with its `check_index`.
+    """
+
+    teacher_shapes: Mapping[str, tuple[int | None, ...]]
+    needed: frozenset[str]
+    logits: frozenset[str]
+    label_rule: LabelRule
+    indexed: tuple[Any, ...] = field(default=())
+
+    def arrays(self, x: Any, y: Any) -> None:
+        """Raise if arrays cannot be trained on; memory maps are not read."""
+        self.structure(x, y)
+        check_finite(x)
+        self._values(x, y)
+
+    def __call__(self, number: int, batch: Any) -> Any:
+        """Return a batch of a data set, unless something in it is wrong."""
+        try:
+            self._batch(number, batch)
+        except ValueError as error:
+            raise ValueError(f"In batch {number}: {error}") from None
+        return batch
+
+    def is_needed(self, number: Any) -> Any:
+        """Whether a batch of this number is looked at; a tensor of TensorFlow if the number is."""
+        return number >= 0 if self.indexed else number < _FIRST
+
+    def structure(self, x: Any, y: Any) -> None:
+        """Raise if sides, keys or shapes are not those of a pair."""
+        check_pair(x, self.needed, bool(self.indexed))
+        if y is None and self.label_rule.needs_labels:
+            raise ValueError(self.label_rule.without_labels())
+        if TEACHER_OUTPUTS in x:
+            check_shapes(x[TEACHER_OUTPUTS], self.teacher_shapes)
+
+    def _batch(self, number: int, batch: Any) -> None:
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        if number < _FIRST:
+            self.structure(x, y)
+            check_finite(x)
+            self._values(x, y)
+        elif self.indexed and isinstance(x, Mapping) and INDEX in x:
+            self._index(x)
+
+    def _values(self, x: Any, y: Any) -> None:
+        self._index(x)
+        self.label_rule.check(y)
+        for name in self.logits & set(x.get(TEACHER_OUTPUTS, ())):
+            values = x[TEACHER_OUTPUTS][name]
+            if look_like_probabilities(to_numpy(values[:1000])):
+                raise ValueError(
+                    "A loss compares logits: record the teacher's outputs before its softmax, or "
+                    "take the logarithm of the probabilities. Received: "
+                    f'"teacher_outputs" {name!r} in [0, 1], with rows that sum to 1.'
+                )
+
+    def _index(self, x: Any) -> None:
+        for loss in self.indexed:
+            if hasattr(loss, "check_index"):
+                loss.check_index(to_numpy(x[INDEX]))
+
+
+def check_shapes(outputs: Mapping[str, Any], wanted: Mapping[str, tuple[int | None, ...]]) -> None:
+    """Raise unless recorded outputs of a teacher have the shapes that the distiller was built for.
+
+    Args:
+        outputs: Arrays or tensors by name.
+        wanted: Shapes by name, the batch size first, `None` for any size.
+
+    Example:
+    >>> check_shapes({"features": np.ones((8, 1))}, {"features": (None, 16)})
+    Traceback (most recent call last):
+    ...
+    ValueError: ... Received: 'features' of shape (8, 1).
+    """
+    for name, shape in wanted.items():
+        if name not in outputs or getattr(outputs[name], "shape", None) is None:
+            continue
+        came = outputs[name].shape
+        if getattr(came, "rank", 0) is None:  # TensorFlow may not know it.
+            continue
+        came = tuple(came)
+        same = len(came) == len(shape) and all(
+            None in pair or pair[0] == pair[1] for pair in zip(came[1:], shape[1:], strict=True)
+        )
+        if not same:
+            raise ValueError(
+                f'"teacher_outputs" {name!r} must have the shape {("samples", *shape[1:])} of the '
+                "teacher that the distiller was built with: record them with that teacher and "
+                f"these layers. Received: {name!r} of shape {came}."
+            )
+
+
+def guarded(data: Any, checks: DataChecks) -> Any:
+    """Return a data set that says what is wrong with its first batches, of the same kind.
+
+    What is no data set of Keras, TensorFlow, PyTorch or Python's generators comes back as it is.
+    """
+    if isinstance(data, keras.utils.PyDataset) or _is_loader(data):
+        return mapped(data, checks, lambda number, batch: batch)
+    if hasattr(data, "send") and hasattr(data, "throw"):
+        return (checks(number, batch) for number, batch in enumerate(data))
+    if hasattr(data, "element_spec") and hasattr(data, "enumerate"):
+        return _guarded_in_graph(data, checks)
+    return data
+
+
+def _is_loader(data: Any) -> bool:
+    return any(cls.__module__.startswith("torch.") for cls in type(data).__mro__) and hasattr(
+        data, "collate_fn"
+    )
+
+
+def _guarded_in_graph(data: Any, checks: DataChecks) -> Any:
+    import tensorflow as tf
+
+    specs = keras.tree.flatten(data.element_spec)
+    if not all(isinstance(spec, tf.TensorSpec) for spec in specs):
+        return data  # Ragged and sparse tensors do not go through a function of Python.
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(data.element_spec)
+    checks.structure(x, y)
+
+    def look(number: Any, *leaves: Any) -> None:
+        arrays = [leaf.numpy() for leaf in leaves]
+        checks(int(number), keras.tree.pack_sequence_as(data.element_spec, arrays))
+
+    def check(number: Any, batch: Any) -> Any:
+        def looked() -> Any:
+            call = tf.py_function(look, [number, *keras.tree.flatten(batch)], [])
+            with tf.control_dependencies([call]):
+                return tf.constant(0)
+
+        done = tf.cond(checks.is_needed(number), looked, lambda: tf.constant(0))
+        with tf.control_dependencies([done]):
+            return keras.tree.map_structure(tf.identity, batch)
+
+    return data.enumerate().map(check)

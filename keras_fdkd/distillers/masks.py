@@ -1,0 +1,69 @@
+"""Keras masks of what is compared: which positions are there on both sides."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, takes_argument
+
+
+def masks_of(
+    keys: tuple[Sequence[str], Sequence[str]], teacher: dict[str, Any], student: dict[str, Any]
+) -> list[Any]:
+    """Return the masks of what is read of teacher and student, each `None` if there is none.
+
+    Args:
+        keys: Names of what is read of the teacher, and of the student.
+        teacher: Outputs of its tap, where masks of shape `(batch, ..., 1)` stand beside them.
+        student: The same.
+    """
+    return [
+        next((outputs[f"{key}_mask"] for key in names if f"{key}_mask" in outputs), None)
+        for names, outputs in zip(keys, (teacher, student), strict=True)
+    ]
+
+
+def both(masks: Sequence[Any]) -> Any:
+    """Return where all masks hold that are there, boolean of shape `(batch, ...)`, or `None`."""
+    masks = [mask for mask in masks if mask is not None]
+    if not masks:
+        return None
+    masks = [ops.cast(mask[..., 0], "bool") for mask in masks]
+    return masks[0] if len(masks) == 1 else ops.logical_and(*masks)
+
+
+def check_masks(name: str, loss: Any, pair: tuple[Any, Any], masks: list[Any]) -> None:
+    """Raise if what a loss compares is masked and it would count what is masked."""
+    if all(mask is None for mask in masks):
+        return
+    takes = getattr(loss, "takes_masks", False)
+    if isinstance(loss, CrossModalLoss) and takes is not False:
+        reduces = type(loss).compute_loss is not CrossModalLoss.compute_loss
+        masks_itself = takes_argument(type(loss).call, "mask")
+        takes = True if loss.gives_positions() or masks_itself or (takes and reduces) else None
+    if takes is None:
+        warnings.warn(
+            f"The outputs that `{name}` compares carry a Keras mask, which its `call` does not "
+            "take: what stands in the padding counts. Give `call` an argument `mask`, or define "
+            "`values`, with one value a position, instead of `call`.",
+            stacklevel=5,
+        )
+        return
+    if not takes:
+        raise ValueError(
+            f"The outputs that `{name}` compares carry a Keras mask, and `{type(loss).__name__}` "
+            "would compare the padding too. Pool them first, or use a loss that leaves padding "
+            "out, such as `KD`, `PKD`, `FitNet`, `AT` or `FrequencyDistillation`. "
+            f"Received: teacher {tuple(pair[0].shape)}, student {tuple(pair[1].shape)}."
+        )
+    positions = [tuple(output.shape[1:-1]) for output in pair]
+    if positions[0] != positions[1]:
+        raise ValueError(
+            f"The outputs that `{name}` compares carry a Keras mask and differ in their positions. "
+            "Give both models the same number of steps, or pool them first. "
+            f"Received: teacher {tuple(pair[0].shape)}, student {tuple(pair[1].shape)}."
+        )
+    if hasattr(loss, "check_masked"):
+        loss.check_masked(tuple(pair[0].shape))

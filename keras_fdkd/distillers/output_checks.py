@@ -1,0 +1,85 @@
+"""OutputChecks: whether what the losses compare is what they take it for."""
+
+from typing import Any
+
+import keras
+
+from keras_fdkd.data import STUDENT, TEACHER
+from keras_fdkd.distillers.loss_terms import LossTerms
+from keras_fdkd.distillers.task import check_task, is_on_probabilities, loss_of_output
+from keras_fdkd.features import PREDICTIONS, FeatureTap
+from keras_fdkd.outputs import look_like_probabilities
+
+_ROWS = 8  # enough to tell probabilities from logits
+
+
+class OutputChecks:
+    """Checks of outputs that losses compare as logits: their ends, their values, their task.
+
+    Args:
+        teacher, student: The taps.
+        terms: The losses.
+
+    Raises:
+        ValueError: If such an output ends in softmax or sigmoid, as far as the graph tells.
+    """
+
+    def __init__(self, teacher: FeatureTap, student: FeatureTap, terms: LossTerms) -> None:
+        self._taps = {TEACHER: teacher, STUDENT: student}
+        self._terms = terms
+        for side, tap in self._taps.items():
+            for key in self.compared_logits(side):
+                check_logits_end(terms.comparing(side)[key][0][0], side, tap, key)
+
+    def compared_logits(self, side: str) -> frozenset[str]:
+        """Return the names of the outputs of `side` that are compared as logits."""
+        return frozenset(self._terms.comparing(side))
+
+    def check_compiled(self, loss: Any) -> None:
+        """Raise if the compiled loss is of another kind of task than a loss beside it."""
+        for key, pairs in self._terms.comparing(STUDENT).items():
+            output = None if key == PREDICTIONS else key.partition(":")[2]
+            compiled = loss_of_output(loss, output)
+            for name, distillation in pairs:
+                check_task(name, distillation, compiled)
+            if is_on_probabilities(compiled):
+                raise ValueError(
+                    f"`{pairs[0][0]}` compares logits: let both models end without softmax or "
+                    "sigmoid (`keras_fdkd.logits_view` gives that view of a model), and compile "
+                    f"with a loss of `from_logits=True`. Received: loss={compiled!r}."
+                )
+
+    def check_values(self, x: Any) -> None:
+        """Raise if outputs whose end the graph does not tell have values like probabilities.
+
+        Args:
+            x: Training data, a pair of arrays.
+        """
+        for side, tap in self._taps.items():
+            unknown = [key for key in self.compared_logits(side) if tap.meaning(key) is None]
+            if not unknown or side not in x:
+                continue
+            outputs = tap.predict_on_batch(first_rows(x[side], _ROWS))
+            for key in unknown:
+                if look_like_probabilities(outputs[key]):
+                    name = self._terms.comparing(side)[key][0][0]
+                    raise ValueError(_mend(name, side, "values in [0, 1] that sum to 1"))
+
+
+def check_logits_end(name: str, side: str, tap: FeatureTap, key: str) -> None:
+    """Raise if an output that `name` compares as logits ends in softmax or sigmoid."""
+    if tap.meaning(key) == "probabilities":
+        raise ValueError(_mend(name, side, tap.ends_in(key)))
+
+
+def first_rows(inputs: Any, rows: int) -> Any:
+    """Return the first rows of nested arrays."""
+    return keras.tree.map_structure(lambda leaf: leaf[:rows], inputs)
+
+
+def _mend(name: str, side: str, came: str) -> str:
+    return (
+        f"`{name}` compares logits, and the {side} gives probabilities. Pass "
+        f"`{side}=keras_fdkd.logits_view({side})`, the same model without its end, and compile "
+        f"with a loss of `from_logits=True`. Received: {side} output that ends in {came}."
+    )

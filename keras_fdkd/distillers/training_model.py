@@ -1,0 +1,95 @@
+"""TrainingModel: a model that trains parts of itself beside teachers, and survives an error."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_fdkd.distillers.resumable import Resumable
+from keras_fdkd.running import running
+
+
+class TrainingModel(Resumable):
+    """What all distillers share: teachers that no step trains, and models that outlive an error.
+
+    A frozen teacher is part of the model, so that it is saved and spread over devices with it, but
+    none of its variables counts as trainable here. The teacher itself is not touched: its
+    `trainable` flags stay as the user set them, and it can be trained again at any time.
+    """
+
+    @property
+    def trainable_variables(self) -> list[Any]:
+        """The variables that training changes: none of a frozen teacher's."""
+        kept = self._ids_of_teachers()
+        return [v for v in super().trainable_variables if id(v) not in kept]
+
+    @property
+    def non_trainable_variables(self) -> list[Any]:
+        """All other variables."""
+        trained = {id(v) for v in self.trainable_variables}
+        return [v for v in self.variables if id(v) not in trained]
+
+    @property
+    def trainable_weights(self) -> list[Any]:
+        """The weights that training changes: none of a frozen teacher's."""
+        kept = self._ids_of_teachers()
+        return [v for v in super().trainable_weights if id(v) not in kept]
+
+    @property
+    def non_trainable_weights(self) -> list[Any]:
+        """All other weights."""
+        trained = {id(v) for v in self.trainable_weights}
+        return [v for v in self.weights if id(v) not in trained]
+
+    @property
+    def trainable(self) -> bool:
+        """Whether anything trains. Setting it reaches all layers but those of frozen teachers."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        teachers = {id(teacher) for teacher in self._frozen_teachers()}
+        self._trainable = bool(value)
+        for layer in self._layers:  # As Keras does, which would reach the teachers too.
+            if id(layer) not in teachers:
+                layer.trainable = value
+
+    def _ids_of_teachers(self) -> set[int]:
+        return {id(v) for teacher in self._frozen_teachers() for v in teacher.variables}
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        with running(self), self._state_kept():
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        with running(self), self._state_kept():
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        with self._state_kept():
+            return super().predict(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _state_kept(self) -> Iterator[None]:
+        """Give all variables their values back if a step raises.
+
+        Keras's JAX trainer takes the values out of the variables before it traces a step, and
+        loses them if that raises: teacher and student would be empty.
+        """
+        if keras.config.backend() != "jax":
+            yield
+            return
+        self._build_optimizer()
+        optimizer = getattr(self, "optimizer", None)
+        variables = [*self.variables, *(optimizer.variables if optimizer is not None else ())]
+        held = [(variable, variable.value) for variable in variables]
+        try:
+            yield
+        except BaseException:
+            self.jax_state_sync()  # What the last whole step left, if there was one.
+            for variable, value in held:
+                # Private: no public name tells a variable without a value from its placeholder.
+                if variable._value is None and not value.is_deleted():
+                    variable.assign(value)
+            raise

@@ -1,0 +1,29 @@
+"""Statistics over what is not masked."""
+
+from typing import Any
+
+from keras import ops
+
+
+def filled_with_mean(x: Any, axes: tuple[int, ...], mask: Any) -> Any:
+    """Return `x` with its mean over the valid positions in place of what is masked.
+
+    Mean, and distances from it, are then those of the valid positions.
+
+    Args:
+        x: Shape `(batch, ..., channels)`.
+        axes: Over which the mean is taken: all but the last.
+        mask: Boolean, shape `(batch, ...)`, or `None`: `x` as it is.
+
+    Example:
+    >>> import numpy as np
+    >>> x, mask = np.array([[1.0], [3.0], [9.0]]), np.array([True, True, False])
+    >>> ops.convert_to_numpy(filled_with_mean(x, (0,), mask)).ravel().tolist()
+    [1.0, 3.0, 2.0]
+    """
+    if mask is None:
+        return x
+    valid = ops.expand_dims(ops.cast(mask, "bool"), -1)
+    x = ops.where(valid, x, 0.0)
+    count = ops.sum(ops.cast(valid, x.dtype), axis=axes, keepdims=True)
+    return ops.where(valid, x, ops.sum(x, axis=axes, keepdims=True) / ops.maximum(count, 1.0))

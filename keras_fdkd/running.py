@@ -1,0 +1,28 @@
+"""Which models are in a step, so that numbers may be set from a callback."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+
+_RUNNING: list[keras.Model] = []
+
+
+@contextlib.contextmanager
+def running(model: keras.Model) -> Iterator[None]:
+    """Mark a model as one whose `fit` or `evaluate` runs."""
+    _RUNNING.append(model)
+    try:
+        yield
+    finally:
+        _RUNNING.remove(model)
+
+
+def give_values() -> None:
+    """Let the variables of running models have values: on JAX they hold none during an epoch.
+
+    The next step takes the values anew, and so obeys what was set meanwhile.
+    """
+    if keras.config.backend() == "jax":
+        for model in _RUNNING:
+            model.jax_state_sync()
