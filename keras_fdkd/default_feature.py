@@ -32,7 +32,7 @@ def classifier_of(model: keras.Model, role: str) -> str:
         where = next((step for step in ends if step is not None and not _is_classifier(step)), None)
         what = f"'{where.path}' ({type(where.operation).__name__})" if where else "its input"
         reason = f"its output comes from {what}, not from a `Dense` layer"
-        candidates = _before(places)
+        candidates = _before([place for step in ends if step for place in step.inputs])
     elif not all(same_place(settled(found[0].inputs[0]), settled(s.inputs[0])) for s in found):
         heads = [step.path for step in found]
         reason = f"its outputs come from `Dense` layers on different inputs, {heads}"
@@ -66,18 +66,14 @@ def _is_classifier(step: Step) -> bool:
 
 
 def _before(places: list[Place]) -> list[Step]:
-    """The last layers before the outputs, nearest first."""
-    waiting, found = list(places), {}
-    while waiting and len(found) <= _CANDIDATES:
+    """The last layers up to these places, nearest first."""
+    waiting = list(places)
+    found: dict[str, Step] = {}
+    while waiting and len(found) < 2 * _CANDIDATES:
         step = made_by(waiting.pop(0))
         if step is None or step.path in found:
             continue
         found[step.path] = step
         waiting += step.inputs
-    outputs = [settled(place) for place in places]
-    return [
-        step
-        for step in found.values()
-        if isinstance(step.operation, keras.Layer)
-        and not any(same_place(step.output, output) for output in outputs)
-    ][:_CANDIDATES]
+    layers = [step for step in found.values() if isinstance(step.operation, keras.Layer)]
+    return layers[:_CANDIDATES]

@@ -60,7 +60,9 @@ def _identities(variable: Any) -> tuple[int, ...]:
 
 
 def _own(model: keras.Model, name: str) -> type | None:
-    """The class outside of Keras that defines a method of the model."""
+    """The class outside of Keras that defines a method of the model, be it for this one alone."""
+    if name in vars(model):
+        return type(model)
     definer = next((cls for cls in type(model).__mro__ if name in vars(cls)), None)
     if definer is None or definer.__module__.startswith("keras."):
         return None

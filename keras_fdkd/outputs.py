@@ -57,7 +57,7 @@ def ending_of(place: Place) -> Ending:
     name = _described(step)
     if not (runs_code_of_keras(operation) and step.inputs):
         return Ending(None, name)
-    if isinstance(operation, (_L.Softmax, _L.Activation)) or isinstance(operation, _LINEAR):
+    if isinstance(operation, (_L.Softmax, _L.Activation, *_LINEAR)):
         return _of_activation(step, operation, name)
     op = name_of_op(operation)
     if op in ("Softmax", "Sigmoid", "LogSoftmax"):
