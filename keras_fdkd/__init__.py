@@ -9,6 +9,7 @@ from keras_fdkd.distillers import (
     MutualDistiller,
 )
 from keras_fdkd.fingerprints import fingerprint
+from keras_fdkd.logits_view import logits_view
 
 __version__ = "0.1.0"
 
@@ -23,5 +24,6 @@ __all__ = [
     "callbacks",
     "fingerprint",
     "layers",
+    "logits_view",
     "losses",
 ]

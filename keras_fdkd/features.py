@@ -1,14 +1,20 @@
 """Taps: one forward pass of a model that gives its predictions and its features."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
+from keras_fdkd.default_feature import classifier_of
+from keras_fdkd.expose import PREDICTIONS, expose, to_path
+from keras_fdkd.graphs import Place, graph_of, runs_its_graph
+from keras_fdkd.layouts import channels_first_by
+from keras_fdkd.masks import MaskReader, Traced, WithMasks, mask_key, masked_outputs
+from keras_fdkd.outputs import Ending, ending_of
+from keras_fdkd.own_call import advice, check_reachable, output_spec
+
 # The keys of the models that hand out their features themselves.
 FEATURES, LOGITS = "features", "logits"
-PREDICTIONS = "predictions"
 
 
 class FeatureTap:
@@ -17,11 +23,13 @@ class FeatureTap:
     The tap shares the layers of `model`; nothing is copied and no weight is created.
 
     Args:
-        model: Built `keras.Model`: functional, sequential, or any model whose output is a dict
-            with the keys `"features"` and `"logits"` (a subclassed model has to be one).
+        model: Built `keras.Model`: functional, sequential, or with a `call` of its own. The
+            latter has to return a dict with the keys `"features"` and `"logits"`, or, if
+            `features` is empty, a single tensor.
         features: Where to read each feature, a dict from name to one of
-            - `None`: the input of the model's last `Dense` layer, or the entry `"features"` of the
-              model's output if that is such a dict;
+            - `None`: the input of the `Dense` layer that makes the model's output (activations and
+              what only changes the view of it aside), or the entry `"features"` of the model's
+              output if that is such a dict;
             - `str`: the output of a layer, with `/` between nested models (`"backbone/pool"`);
             - `keras.KerasTensor`: the output of a layer of a functional `model` that runs once.
         role: `"teacher"` or `"student"`, for error messages.
@@ -32,10 +40,18 @@ class FeatureTap:
 
     Returns:
         Dict with `"predictions"` (the model's output, or its entry `"logits"`) and every name of
-        `features`, a tensor of shape `(batch, ...)`.
+        `features`, a tensor of shape `(batch, ...)`. Of each tensor of shape `(batch, ..., dim)`
+        that carries a Keras mask, `"{name}_mask"` too: boolean, shape `(batch, ..., 1)`.
+
+    Attributes:
+        spec: The same as symbolic tensors.
+        paths: Where each feature is read, in words that `get_config` can store.
+        resolved: The same for messages: what a default came to, such as `"dense_1 (input)"`.
+        masks: The names of those outputs that carry a mask.
 
     Raises:
-        ValueError: If the model is not a built Keras model, or a feature cannot be found.
+        ValueError: If the model is not a built Keras model, a feature cannot be found, or it is a
+            map with the channels first.
 
     Example:
     >>> import numpy as np
@@ -55,40 +71,103 @@ class FeatureTap:
         role: str,
     ) -> None:
         check_model(model, role)
-        # The path in words that `get_config` can store: a KerasTensor becomes its layer's name.
-        self.paths = {name: _to_path(model, where, role) for name, where in features.items()}
+        self.paths = {name: to_path(model, where, role) for name, where in features.items()}
+        self.resolved = {name: path for name, path in self.paths.items() if path is not None}
         self._handed_out: list[str] = []
-        self._rebuilt = _runs_its_graph(model)
-        if not self._rebuilt:
-            _check_hands_out(model, self.paths, role)
-            self._model: Any = model
-            self._handed_out = list(features)
-            self.spec = self._select(_output_spec(model, role))
-            return
-        graph = _graph(model)
-        if _hands_out(graph.output):
+        self._rebuilt = runs_its_graph(model)
+        if self._rebuilt:
+            self._tap_graph(model, role)
+        else:
+            self._tap_call(model, role)
+        self.resolved.update(dict.fromkeys(self._handed_out, f"{FEATURES} (output)"))
+        self.spec = self._select(self._outputs)
+
+    def _tap_graph(self, model: keras.Model, role: str) -> None:
+        """Rebuild the graph with further outputs."""
+        if _hands_out(graph_of(model).output):
             self._handed_out = [name for name, path in self.paths.items() if path is None]
         targets = {}
         for name, path in self.paths.items():
-            if name not in self._handed_out:
-                targets[name] = _last_dense_input(model, role) if path is None else (path, False)
-        self._model = _expose(model, targets, role)
-        self.spec = self._select(self._model.output)
+            if path is not None:
+                targets[name] = path, False
+            elif name not in self._handed_out:
+                targets[name] = classifier_of(model, role), True
+                self.resolved[name] = f"{targets[name][0]} (input)"
+        tapped = expose(model, targets, role)
+        tensors = self._select(tapped.output)
+        for name in targets:
+            _check_channels_last(tensors[name], self.resolved[name], role)
+        self.masks = frozenset(masked_outputs(tapped, tensors))
+        masks = {mask_key(name): MaskReader()(tensors[name]) for name in sorted(self.masks)}
+        if masks:
+            tapped = keras.Model(tapped.input, {**tapped.output, **masks}, name=tapped.name)
+        self._model: Any = tapped
+        self._outputs = tapped.output
+
+    def _tap_call(self, model: keras.Model, role: str) -> None:
+        """Take what a model with its own `call` hands out."""
+        check_reachable(model, self.paths, role)
+        self._handed_out = list(self.paths)
+        traced = Traced(model, lambda outputs: self._select({PREDICTIONS: outputs}))
+        spec = output_spec(traced, role)
+        if not (_hands_out(spec) or (not self.paths and isinstance(spec, keras.KerasTensor))):
+            raise ValueError(f"{advice(model, role, self.paths)} Received output: {spec}.")
+        self.masks = frozenset(traced.masked)
+        self._model = model
+        self._outputs = {PREDICTIONS: spec}
+        if self.masks:
+            self._model = WithMasks(model, PREDICTIONS, traced.masked, traced.select)
+            for name in traced.masked:
+                shape = self._select(self._outputs)[name].shape
+                self._outputs[mask_key(name)] = keras.KerasTensor((*shape[:-1], 1), "bool")
 
     def __call__(self, inputs: Any, training: bool = False) -> dict[str, Any]:
-        return self._select(self._model(inputs, training=training))
+        return self._received(self._model(inputs, training=training))
 
     def predict(self, inputs: Any, batch_size: int | None = None) -> dict[str, Any]:
         """Return the same as NumPy arrays, computed batch by batch."""
-        return self._select(self._model.predict(inputs, batch_size=batch_size, verbose=0))
+        return self._received(self._model.predict(inputs, batch_size=batch_size, verbose=0))
 
     def predict_on_batch(self, inputs: Any) -> dict[str, Any]:
         """Return the same as NumPy arrays, of one batch."""
-        return self._select(self._model.predict_on_batch(inputs))
+        return self._received(self._model.predict_on_batch(inputs))
+
+    def meaning(self, name: str) -> str | None:
+        """Return what an output means, `"logits"` or `"probabilities"`; `None` if it is not known.
+
+        The graph of the model tells; for a model with its own `call` it is not known, nor for
+        layers that are not Keras's.
+        """
+        return self._ending(name).meaning
+
+    def kind(self, name: str) -> str | None:
+        """Return what made an output's probabilities: `"softmax"`, `"sigmoid"`, or `None`."""
+        return self._ending(name).kind
+
+    def ends_in(self, name: str) -> str:
+        """Return what makes an output, for messages: `"Dense 'head' with softmax"`."""
+        return self._ending(name).by
+
+    def channels_first_by(self, name: str) -> str | None:
+        """Return the path of the layer that lays an output out channels first, or `None`."""
+        tensor = self.spec[name]
+        one = self._rebuilt and isinstance(tensor, keras.KerasTensor)
+        return channels_first_by(tensor) if one else None
+
+    def _ending(self, name: str) -> Ending:
+        tensor = self.spec[name]
+        if not isinstance(tensor, keras.KerasTensor):
+            return Ending(None, "several outputs")
+        if not self._rebuilt:
+            return Ending(None, f"the `call` of '{self._model.name}'")
+        return ending_of(Place(tensor))
+
+    def _received(self, outputs: Any) -> dict[str, Any]:
+        if not (self._rebuilt or self.masks):  # The model itself ran.
+            outputs = {PREDICTIONS: outputs}
+        return self._select(outputs)
 
     def _select(self, outputs: Any) -> dict[str, Any]:
-        if not self._rebuilt:  # The model hands out its features itself.
-            outputs = {PREDICTIONS: outputs}
         selected = dict(outputs)
         if _hands_out(outputs[PREDICTIONS]):
             selected[PREDICTIONS] = outputs[PREDICTIONS][LOGITS]
@@ -108,164 +187,15 @@ def check_model(model: Any, role: str) -> None:
         )
 
 
-def _runs_its_graph(model: keras.Layer) -> bool:
-    """Whether calling `model` runs the graph that `model.input` and `model.output` describe."""
-    definer = next(cls for cls in type(model).__mro__ if "call" in vars(cls))
-    has_graph = isinstance(model, keras.Model) and getattr(model, "inputs", None) is not None
-    return has_graph and definer.__module__.startswith("keras.")
-
-
-def _graph(model: keras.Model) -> keras.Model:
-    """The plain functional view of a model, without its class and compile state."""
-    if isinstance(model, keras.Sequential):
-        return keras.Model(model.inputs[0], model.outputs[0])
-    return keras.Model(model.input, model.output)
-
-
 def _hands_out(output: Any) -> bool:
     return isinstance(output, Mapping) and {FEATURES, LOGITS} <= set(output)
 
 
-def _check_hands_out(model: keras.Model, paths: Mapping[str, str | None], role: str) -> None:
-    named = [path for path in paths.values() if path is not None]
-    if named:
+def _check_channels_last(tensor: keras.KerasTensor, where: str, role: str) -> None:
+    if path := channels_first_by(tensor):
+        axes = (*range(2, len(tensor.shape)), 1)
         raise ValueError(
-            f"The layers inside `{role}` '{model.name}' cannot be reached by name, since it has "
-            'its own `call`. Let it return {"features": ..., "logits": ...} and pass '
-            f"`{role}_features=None`. Received: {named}."
+            f"The feature of `{role}` must have its channels last, since losses compare along the "
+            f"last axis. Put `keras.layers.Permute({axes})` after it and tap that. "
+            f"Received: '{where}' of shape {tensor.shape}, channels first by '{path}'."
         )
-
-
-def _output_spec(model: keras.Model, role: str) -> dict[str, Any]:
-    """Symbolic outputs of a model with its own `call`, from the shapes it was built with."""
-    advice = (
-        f"`{role}` '{model.name}' has its own `call`: it must return a dict with the keys "
-        '"features" and "logits".'
-    )
-    shapes = (model.get_build_config() or {}).get("input_shape")
-    try:
-        inputs = _symbolic(shapes, model.input_dtype)
-        spec = model.compute_output_spec(inputs)
-    except Exception as error:
-        raise ValueError(
-            f"{advice} Its output could not be derived from the input shapes it was built with "
-            f"({shapes}); wrap it as `keras.Model(inputs, model(inputs))`."
-        ) from error
-    if not _hands_out(spec):
-        raise ValueError(f"{advice} Received output: {spec}.")
-    return spec
-
-
-def _symbolic(shapes: Any, dtype: str) -> Any:
-    """Symbolic inputs in plain containers: JAX does not know those that Keras tracks."""
-    if isinstance(shapes, Mapping):
-        return {name: _symbolic(shape, dtype) for name, shape in shapes.items()}
-    if all(size is None or isinstance(size, int) for size in shapes):
-        return keras.KerasTensor((None, *shapes[1:]), dtype)
-    return [_symbolic(shape, dtype) for shape in shapes]
-
-
-def _to_path(model: keras.Model, where: Any, role: str) -> str | None:
-    if where is None or (isinstance(where, str) and where):
-        return where
-    if not isinstance(where, keras.KerasTensor):
-        raise ValueError(
-            f"`{role}_features` must be `None`, a layer path such as 'backbone/pool', or a "
-            f"`keras.KerasTensor`. Received: {role}_features={where!r}."
-        )
-    try:
-        # Operations are sorted by depth, so the one that makes the tensor is the last.
-        maker = keras.Model(_graph(model).input, where).operations[-1]
-    except (ValueError, AttributeError) as error:
-        raise ValueError(
-            f"The tensor `{role}_features` is not computed from the inputs of model "
-            f"'{model.name}'. Inside a nested model, name the layer by its path instead. "
-            f"Received: {where}."
-        ) from error
-    if isinstance(maker, keras.layers.InputLayer):
-        raise ValueError(
-            f"`{role}_features` must be computed by model '{model.name}', not be its input. "
-            f"Received: {where}."
-        )
-    return maker.name
-
-
-def _last_dense_input(model: keras.Model, role: str) -> tuple[str, bool]:
-    path = _last_dense(model)
-    if path is None:
-        raise ValueError(
-            f"`{role}` '{model.name}' has no `Dense` layer whose input could be its feature. "
-            f"Name a layer with `{role}_features=`. {_names(model)}"
-        )
-    return path, True
-
-
-def _last_dense(model: keras.Model) -> str | None:
-    for layer in reversed(model.layers):
-        if isinstance(layer, keras.layers.Dense):
-            return layer.name
-        if _runs_its_graph(layer) and (inner := _last_dense(layer)):
-            return f"{layer.name}/{inner}"
-    return None
-
-
-def _expose(model: keras.Model, targets: Mapping[str, tuple[str, bool]], role: str) -> keras.Model:
-    """Rebuild `model` on the same layers, with the target tensors as further outputs.
-
-    `targets` maps a name to a path and whether the layer's input is wanted (else its output).
-    """
-    captured: dict[str, Any] = {}
-
-    def run(operation: Any, *args: Any, **kwargs: Any) -> Any:
-        here = {name: (path, at_input) for name, (path, at_input) in targets.items()
-                if path.split("/")[0] == operation.name}  # fmt: skip
-        inner = {
-            name: (path.partition("/")[2], at_input)
-            for name, (path, at_input) in here.items()
-            if "/" in path
-        }
-        if repeated := sorted(set(here) & set(captured)):
-            raise ValueError(
-                f"Layer '{operation.name}' runs more than once in `{role}`, so its output does "
-                f"not name one feature. Tap another layer. Received: {targets[repeated[0]][0]!r}."
-            )
-        if inner:
-            if not _runs_its_graph(operation):
-                path = next(path for path, _ in here.values())
-                raise ValueError(
-                    f"'{operation.name}' in the path {path!r} is not a functional model, so "
-                    "layers inside it cannot be reached. Tap its output, or a layer around it."
-                )
-            outputs = _expose(operation, inner, role)(*args, **kwargs)
-            captured.update({name: outputs[name] for name in inner})
-            result = outputs[PREDICTIONS]
-        else:
-            result = operation(*args, **kwargs)
-        for name in set(here) - set(inner):
-            captured[name] = args[0] if here[name][1] else result
-        return result
-
-    rebuilt = keras.models.clone_model(
-        _graph(model), clone_function=lambda layer: layer, call_function=run
-    )
-    for name, (path, _) in targets.items():
-        if name not in captured:
-            raise ValueError(
-                f"There is no layer '{path}' in `{role}` '{model.name}', from which "
-                f"`{role}_features` or a loss could read. {_names(model, path)}"
-            )
-        if not isinstance(captured[name], keras.KerasTensor):
-            raise ValueError(
-                f"Layer '{path}' of `{role}` does not give a single tensor. Tap another layer. "
-                f"Received output: {captured[name]}."
-            )
-    return keras.Model(
-        rebuilt.input, {PREDICTIONS: rebuilt.output, **captured}, name=f"{model.name}_tap"
-    )
-
-
-def _names(model: keras.Model, wanted: str = "") -> str:
-    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    names = [layer.name for layer in layers]
-    close = difflib.get_close_matches(wanted.split("/")[0], names, n=3, cutoff=0.4)
-    return f"Nearest names: {close}." if close else f"Layers: {names}."

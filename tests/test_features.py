@@ -169,7 +169,7 @@ def test_wrong_models():
     with pytest.raises(ValueError, match="must be built"):
         tap(keras.Sequential([keras.layers.Dense(3)]))
     no_dense = keras.Sequential([keras.Input((4,)), keras.layers.ReLU()])
-    with pytest.raises(ValueError, match="no `Dense` layer"):
+    with pytest.raises(ValueError, match="not from a `Dense` layer"):
         tap(no_dense)
 
 
@@ -202,5 +202,75 @@ def test_subclassed_model_without_features():
     model(INPUT)
     with pytest.raises(ValueError, match='keys "features" and "logits"'):
         tap(model)
+    alone = FeatureTap(model, {}, "student")  # No feature is read: the predictions are enough.
+    assert (alone.paths, alone.masks, alone.meaning("predictions")) == ({}, set(), None)
+    for found in (alone(INPUT), alone.predict(INPUT), alone.predict_on_batch(INPUT)):
+        assert list(found) == ["predictions"]
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(found["predictions"]),
+            ops.convert_to_numpy(model(INPUT)),
+            atol=1e-6,
+        )
     with pytest.raises(ValueError, match="cannot be reached by name"):
         tap(model, "dense")
+
+
+def test_own_call_must_hand_out_one_tensor():
+    class Several(TwoOutputs):
+        def call(self, inputs):
+            outputs = super().call(inputs)
+            return [outputs["logits"], outputs["features"]]
+
+    model = Several()
+    model(INPUT)
+    with pytest.raises(ValueError, match="or a single tensor, as no feature of it is read"):
+        FeatureTap(model, {}, "teacher")
+
+
+@pytest.mark.skipif(keras.config.backend() != "torch", reason="wraps a module of PyTorch")
+def test_torch_module_of_unknown_output():
+    import torch
+
+    wrapper = keras.layers.TorchModuleWrapper
+    model = keras.Sequential([keras.Input((4,)), wrapper(torch.nn.Linear(4, 3))])
+    model(INPUT)
+    try:
+        spec = FeatureTap(model, {}, "teacher").spec["predictions"]
+    except ValueError as error:
+        assert "TorchModuleWrapper(module, output_shape=...)" in str(error)
+    else:
+        assert spec.shape == (None, 3)
+    with pytest.raises(ValueError, match="cannot be reached|TorchModuleWrapper"):
+        FeatureTap(model, {"features": "nothing"}, "teacher")
+
+
+def image_model(channels_last):
+    layers = keras.layers
+    form = {"data_format": "channels_last" if channels_last else "channels_first"}
+    x = keras.Input((8, 8, 3) if channels_last else (3, 8, 8))
+    h = layers.Conv2D(4, 3, padding="same", name="conv", **form)(x)
+    h = layers.BatchNormalization(axis=-1 if channels_last else 1, name="norm")(h)
+    h = layers.Add(name="add")([layers.ReLU(name="relu")(h), h])
+    if not channels_last:
+        h = layers.Permute((2, 3, 1), name="turned")(h)
+    pooled = layers.GlobalAveragePooling2D(name="pool", data_format="channels_last")(h)
+    return keras.Model(x, layers.Dense(3, name="head")(pooled))
+
+
+@pytest.mark.parametrize("path", ["conv", "norm", "relu", "add"])
+def test_maps_with_channels_first_are_refused(path):
+    assert tap(image_model(True), path).channels_first_by("features") is None
+    with pytest.raises(ValueError, match=r"Permute\(\(2, 3, 1\)\).*channels first by 'conv'"):
+        tap(image_model(False), path)
+
+
+def test_what_is_turned_or_pooled_has_no_channels_first():
+    for path in ("turned", "pool", "head"):
+        assert tap(image_model(False), path).spec["features"].shape[-1] in (3, 4)
+
+
+def test_predictions_with_channels_first_are_told():
+    x = keras.Input((3, 8, 8))
+    conv = keras.layers.Conv2D(2, 1, data_format="channels_first", name="conv")
+    found = FeatureTap(keras.Model(x, conv(x)), {}, "student")
+    assert found.channels_first_by("predictions") == "conv"

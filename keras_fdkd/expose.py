@@ -1,0 +1,107 @@
+"""Rebuilds models so that they hand out what their layers compute."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from keras_fdkd.graphs import graph_of, runs_its_graph
+
+PREDICTIONS = "predictions"
+
+
+def to_path(model: keras.Model, where: Any, role: str) -> str | None:
+    """Return where to read a feature in words that `get_config` can store."""
+    if where is None or (isinstance(where, str) and where):
+        return where
+    if not isinstance(where, keras.KerasTensor):
+        raise ValueError(
+            f"`{role}_features` must be `None`, a layer path such as 'backbone/pool', or a "
+            f"`keras.KerasTensor`. Received: {role}_features={where!r}."
+        )
+    try:
+        # Operations are sorted by depth, so the one that makes the tensor is the last.
+        maker = keras.Model(graph_of(model).input, where).operations[-1]
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"The tensor `{role}_features` is not computed from the inputs of model "
+            f"'{model.name}'. Inside a nested model, name the layer by its path instead. "
+            f"Received: {where}."
+        ) from error
+    if isinstance(maker, keras.layers.InputLayer):
+        raise ValueError(
+            f"`{role}_features` must be computed by model '{model.name}', not be its input. "
+            f"Received: {where}."
+        )
+    return maker.name
+
+
+def expose(model: keras.Model, targets: Mapping[str, tuple[str, bool]], role: str) -> keras.Model:
+    """Rebuild `model` on the same layers, with the target tensors as further outputs.
+
+    The outputs are a dict: `"predictions"`, all that the model returns, and the names of `targets`.
+    `targets` maps a name to a path and whether the layer's input is wanted (else its output).
+    """
+    captured: dict[str, Any] = {}
+
+    def run(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        here = {name: (path, at_input) for name, (path, at_input) in targets.items()
+                if path.split("/")[0] == operation.name}  # fmt: skip
+        inner = {
+            name: (path.partition("/")[2], at_input)
+            for name, (path, at_input) in here.items()
+            if "/" in path
+        }
+        if repeated := sorted(set(here) & set(captured)):
+            raise ValueError(
+                f"Layer '{operation.name}' runs more than once in `{role}`, so its output does "
+                f"not name one feature. Tap another layer. Received: {targets[repeated[0]][0]!r}."
+            )
+        if inner:
+            if not runs_its_graph(operation):
+                path = next(path for path, _ in here.values())
+                raise ValueError(
+                    f"'{operation.name}' in the path {path!r} is not a functional model, so "
+                    "layers inside it cannot be reached. Tap its output, or a layer around it."
+                )
+            outputs = expose(operation, inner, role)(*args, **kwargs)
+            captured.update({name: outputs[name] for name in inner})
+            result = outputs[PREDICTIONS]
+        else:
+            result = operation(*args, **kwargs)
+        for name in set(here) - set(inner):
+            captured[name] = _first(args, kwargs) if here[name][1] else result
+        return result
+
+    rebuilt = keras.models.clone_model(
+        graph_of(model), clone_function=lambda layer: layer, call_function=run
+    )
+    for name, (path, _) in targets.items():
+        if name not in captured:
+            raise ValueError(
+                f"There is no layer '{path}' in `{role}` '{model.name}', from which "
+                f"`{role}_features` or a loss could read. {names_in(model, path)}"
+            )
+        if not isinstance(captured[name], keras.KerasTensor):
+            raise ValueError(
+                f"Layer '{path}' of `{role}` does not give a single tensor. Tap another layer. "
+                f"Received output: {captured[name]}."
+            )
+    return keras.Model(
+        rebuilt.input, {PREDICTIONS: rebuilt.output, **captured}, name=f"{model.name}_tap"
+    )
+
+
+def names_in(model: keras.Model, wanted: str = "") -> str:
+    """Say which layers a model has, those nearest to the wanted name if there are some."""
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    names = [layer.name for layer in layers]
+    close = difflib.get_close_matches(wanted.split("/")[0], names, n=3, cutoff=0.4)
+    return f"Nearest names: {close}." if close else f"Layers: {names}."
+
+
+def _first(args: Any, kwargs: Any) -> Any:
+    """The first tensor that a layer was called on, be it by keyword."""
+    flat = keras.tree.flatten([args, kwargs])
+    return next(entry for entry in flat if isinstance(entry, keras.KerasTensor))

@@ -1,0 +1,152 @@
+"""Keras masks of the tensors that a tap hands out."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_fdkd.graphs import Place, made_by, runs_code_of_keras, settled
+
+
+class MaskReader(keras.layers.Layer):
+    """Returns the Keras mask of its input, shape `(batch, ..., 1)` for `(batch, ..., dim)`.
+
+    Without a mask, all is true. `found` tells whether there was one when it last ran.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.found = False
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:  # Keras fills `mask` in.
+        self.found = mask is not None
+        everything = ops.ones_like(inputs[..., :1], dtype="bool")
+        if mask is None:
+            return everything
+        _check_shape(mask, inputs)
+        for _ in range(len(inputs.shape) - len(mask.shape)):
+            mask = ops.expand_dims(mask, -1)
+        return ops.logical_and(ops.cast(mask, "bool"), everything)
+
+    def compute_output_spec(self, inputs: Any, mask: Any = None) -> keras.KerasTensor:
+        return keras.KerasTensor((*inputs.shape[:-1], 1), dtype="bool")
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        return None
+
+
+class Traced(keras.layers.Layer):
+    """Runs a model as training would, to see its outputs and which of them carry masks.
+
+    Args:
+        model: Any built model.
+        select: From its outputs to the tensors by name whose masks are asked for.
+
+    After `compute_output_spec`, `masked` holds the names of those with a mask.
+    """
+
+    def __init__(self, model: keras.Model, select: Callable[[Any], Mapping[str, Any]]) -> None:
+        super().__init__(dtype=model.dtype_policy)
+        self.model = model
+        self.select = select
+        self.masked: list[str] = []
+
+    def call(self, inputs: Any) -> Any:
+        outputs = self.model(inputs, training=False)
+        self.masked = []
+        for name, tensor in self.select(outputs).items():
+            if may_be_masked(tensor):
+                reader = MaskReader()
+                reader(tensor)
+                self.masked += [name] if reader.found else []
+        return outputs
+
+
+class WithMasks(keras.Model):
+    """A model with its own `call`, and the masks of what it hands out."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        key: str,
+        masked: list[str],
+        select: Callable[[Any], Mapping[str, Any]],
+    ) -> None:
+        super().__init__(dtype=model.dtype_policy)
+        self.autocast = False  # The model casts its own inputs.
+        self.model = model
+        self.key = key
+        self.select = select
+        self.readers = {name: MaskReader() for name in masked}
+
+    def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
+        outputs = self.model(inputs, training=training)
+        tensors = self.select(outputs)
+        masks = {mask_key(name): read(tensors[name]) for name, read in self.readers.items()}
+        return {self.key: outputs, **masks}
+
+
+def mask_key(name: str) -> str:
+    """Return the name under which the mask of an output is handed out."""
+    return f"{name}_mask"
+
+
+def may_be_masked(tensor: Any) -> bool:
+    """Whether this is one tensor of positions: a mask leaves out some of them."""
+    return hasattr(tensor, "shape") and len(tensor.shape) >= 3
+
+
+def masked_outputs(model: keras.Model, tensors: Mapping[str, Any]) -> list[str]:
+    """Return the names of those outputs of a functional model that carry a mask when it runs.
+
+    Args:
+        model: Its output is a dict.
+        tensors: Outputs of the model by name, symbolic.
+    """
+    asked = {name: tensor for name, tensor in tensors.items() if may_be_masked(tensor)}
+    if not any(_may_meet_mask(tensor) for tensor in asked.values()):
+        return []
+    # Masks reach the inside of nested models, and leave them, when they run: no symbol tells.
+    readers = {name: MaskReader() for name in asked}
+    probe = keras.Model(model.input, {name: readers[name](asked[name]) for name in asked})
+    traced = Traced(probe, lambda outputs: {})
+    inputs = keras.tree.map_structure(
+        lambda entry: keras.KerasTensor(entry.shape, entry.dtype), model.input
+    )
+    with contextlib.suppress(NotImplementedError):
+        traced.compute_output_spec(inputs)
+    return [name for name, reader in readers.items() if reader.found]
+
+
+def _may_meet_mask(tensor: keras.KerasTensor) -> bool:
+    waiting, seen = [Place(tensor)], set()
+    while waiting:
+        place = waiting.pop()
+        step = made_by(place)
+        if step is None or id(settled(place).tensor) in seen:
+            continue
+        seen.add(id(step.output.tensor))
+        # Keras notes masks here and gives no public name to it; other code may make masks inside.
+        noted = any(
+            getattr(entry, "_keras_mask", None) is not None
+            for entry in (place.tensor, step.output.tensor)
+        )
+        if noted or not runs_code_of_keras(step.operation):
+            return True
+        waiting += step.inputs
+    return False
+
+
+def _check_shape(mask: Any, inputs: Any) -> None:
+    came, wanted = tuple(mask.shape), tuple(inputs.shape[:-1])
+    fits = len(came) <= len(wanted) and all(
+        one == other or None in (one, other) for one, other in zip(came, wanted, strict=False)
+    )
+    if not fits:
+        raise ValueError(
+            "The Keras mask of an output must tell of each of its positions. A layer that changes "
+            "their number hands on the mask of its input: give it a `compute_mask`, or tap another "
+            f"layer. Received: mask of shape {came} for an output of shape {tuple(inputs.shape)}."
+        )
