@@ -9,8 +9,6 @@ from test_errors_in_steps import Batches
 from keras_fdkd import CrossModalDistiller, FrequencyDistiller
 from keras_fdkd.losses import CRD, KD
 
-STARTED = {"a PyDataset", "a generator"}
-
 
 def nan(x, y):
     return {**x, "teacher": np.full_like(x["teacher"], np.nan)}, y
@@ -55,6 +53,7 @@ def test_what_is_wrong_is_said_before_anything_trains(kind, change, message):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras, of any generator
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_data_set_trains_as_its_arrays_do(kind):
     x, y = pairs()

@@ -170,7 +170,7 @@ def test_weights_hold_no_teacher(tmp_path):
     assert [name for name in found if "teacher" in name] == ["vars/teacher_fingerprint"]
     shapes = sorted(shape for name, shape in found.items() if not name.startswith(("opt", "vars")))
     trained = [distiller.student, distiller.projector, *distiller.align_heads.values(),
-               *distiller.band_task_heads.values()]  # fmt: skip
+               *distiller.band_task_heads.values(), distiller.term_weights]  # fmt: skip
     assert shapes == sorted(tuple(weight.shape) for model in trained for weight in model.weights)
     assert "optimizer/vars/1" in found
 

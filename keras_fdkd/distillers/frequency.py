@@ -255,8 +255,8 @@ class FrequencyDistiller(CrossModalDistiller):
             )
 
     def _reads_of_dense(self) -> list[str]:
-        taps = (self._teacher_tap, self._student_tap)
-        return [tap.resolved["features"] for tap in taps if "features" in tap.resolved]
+        read = [tap.resolved[FEATURES] for tap in (self._teacher_tap, self._student_tap)]
+        return [where for where in read if where.endswith("(input)")]
 
     def predict_features(self, x: Any, batch_size: int | None = None) -> tuple[Any, Any]:
         """Return teacher and student feature of pairs, as compared: projected, before the split.
