@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_fdkd.arguments import check_boolean
+from keras_fdkd.distillers.lora_state import with_lora_state
 from keras_fdkd.files import written_whole
 from keras_fdkd.processes import is_first_process, meet, thrown_away
 
@@ -19,7 +20,12 @@ class CrashSafeBackup(keras.callbacks.Callback):
     `keras.callbacks.BackupAndRestore` does the same with two files, the weights and the number of
     the epoch: a process that is killed while it writes one or between them leaves a torn file or a
     pair that disagrees. Here one file holds the state, its name the number of finished epochs, and
-    it appears in one step. A distiller's backup holds no weights of its frozen teacher.
+    it appears in one step. A distiller's backup holds no weights of its frozen teacher; factors of
+    LoRA are in it as they are, those of a plain model too, where Keras merges them.
+
+    The state of other callbacks is not in the backup: after a restart `EarlyStopping` and
+    `ReduceLROnPlateau` count their epochs without improvement anew, and have no best value yet.
+    The learning rate that the latter has set is a part of the optimizer, so of the backup.
 
     To reach the same weights as without the interruption, the order of the data must depend on the
     number of the epoch alone, not on what was drawn before: `backup.epoch` is the first to come.
@@ -73,15 +79,18 @@ class CrashSafeBackup(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if is_first_process(self.model):
             for path in self.folder.glob("part-*-epoch-*.weights.h5"):
-                path.unlink()  # What a killed process left.
+                path.unlink(missing_ok=True)  # What a killed process left.
         meet()  # What the first process wrote or removed before is to be seen by all.
         if not self.epoch:
             return
         optimizer = self.model.optimizer
         if not optimizer.built:
             optimizer.build(self.model.trainable_variables)
-        self.model.load_weights(self._files()[self.epoch])
-        self.model._initial_epoch = self.epoch  # Where Keras's own callback says it.
+        with with_lora_state(self.model):
+            self.model.load_weights(self._files()[self.epoch])
+        # `fit` has no public way to hear it from a callback; Keras's own one says it here as well:
+        # https://github.com/keras-team/keras/issues/19179.
+        self.model._initial_epoch = self.epoch
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.model._initial_epoch = None  # Keras would begin the next `fit` there too.
@@ -92,7 +101,7 @@ class CrashSafeBackup(keras.callbacks.Callback):
             thrown_away(self.model.save_weights, path)
             return
         older = self._files()
-        with written_whole(path) as part:
+        with written_whole(path) as part, with_lora_state(self.model):
             self.model.save_weights(part)
         for number, path in older.items():
             if number <= epoch:

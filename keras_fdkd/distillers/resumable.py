@@ -1,17 +1,19 @@
 """Resumable: files of a distiller that outlive a kill, and weights without the teacher."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_fdkd.distillers.lora_state import ATTRIBUTE, attach
 from keras_fdkd.distillers.several_processes import SeveralProcesses
 from keras_fdkd.files import is_local, written_whole
 from keras_fdkd.layers.contrastive_memory import ContrastiveMemory
 from keras_fdkd.processes import is_first_process, thrown_away
 
 _SEEDS = "seed_states"
+_OF_TEACHERS = f"{ATTRIBUTE}_teachers"
 
 
 class Resumable(SeveralProcesses):
@@ -21,8 +23,29 @@ class Resumable(SeveralProcesses):
     which `keras.callbacks.ModelCheckpoint(save_weights_only=True)` and
     `keras_fdkd.callbacks.CrashSafeBackup` call, writes what training changes: the student, the
     layers of the losses, the optimizer, the states of random draws, and a fingerprint of the
-    teacher instead of its weights. Of several processes that train together the first one writes.
+    teacher instead of its weights. Both write the factors of LoRA as they are, see `LoraState`.
+    Of several processes that train together the first one writes.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        attach(self, ATTRIBUTE, lambda: self._own_variables(frozen=False))
+        attach(self, _OF_TEACHERS, lambda: self._own_variables(frozen=True), trained=False)
+
+    def _inner(self) -> list["Resumable"]:
+        """Return the distillers inside this one, which write states of their own."""
+        return [layer for layer in self.layers if isinstance(layer, Resumable)]
+
+    def _own_variables(self, frozen: bool) -> list[Any]:
+        """Return the variables of the frozen teachers, or all others."""
+        kept = {id(v) for teacher in self._frozen_teachers() for v in teacher.variables}
+        others = {id(v) for inner in self._inner() for v in inner.variables}
+        return [v for v in self.variables if (id(v) in kept) is frozen and id(v) not in others]
+
+    def _left_out(self) -> list[Any]:
+        """Return what files of weights go without: frozen teachers, and the LoRA of theirs."""
+        states = [getattr(owner, _OF_TEACHERS) for owner in (self, *self._inner())]
+        return [*self._frozen_teachers(), *states]
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Configure training, see `keras.Model.compile`."""
@@ -85,7 +108,7 @@ class Resumable(SeveralProcesses):
 
     def _save_weights(self, filepath: Any, overwrite: bool, max_shard_size: float | None) -> None:
         keras.saving.save_weights(
-            self, filepath, overwrite, max_shard_size, objects_to_skip=self._frozen_teachers()
+            self, filepath, overwrite, max_shard_size, objects_to_skip=self._left_out()
         )
 
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
@@ -100,28 +123,42 @@ class Resumable(SeveralProcesses):
             **kwargs: See `keras.Model.load_weights`.
 
         Raises:
-            ValueError: If the file was written beside another teacher.
+            ValueError: If the file was written beside another teacher, or does not fit. The
+                distiller is then as it was.
         """
         self._build_optimizer()
         whole = str(filepath).endswith(".keras")
         if not whole:
-            kwargs.setdefault("objects_to_skip", self._frozen_teachers())
-        before = self._training_state()
-        super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
-        if not (whole or skip_mismatch):
-            try:
+            kwargs.setdefault("objects_to_skip", self._left_out())
+        before = self._values(with_teachers=whole)
+        try:
+            super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+            if not (whole or skip_mismatch):
                 self._check_teacher(filepath)
-            except ValueError:
-                for variable, value in before:
-                    variable.assign(value)
-                raise
+        except BaseException:  # Keras reads what it can before it raises.
+            for variable, value in before:
+                variable.assign(value)
+            raise
 
-    def _training_state(self) -> list[tuple[Any, Any]]:
-        """Return the variables that training changes, with their values."""
-        frozen = {id(v) for teacher in self._frozen_teachers() for v in teacher.variables}
+    def _values(self, with_teachers: bool) -> list[tuple[Any, Any]]:
+        """Return the variables that a file may change, with their values."""
+        teachers = [] if with_teachers else self._frozen_teachers()
+        frozen = {id(v) for teacher in teachers for v in teacher.variables}
         optimizer = getattr(self, "optimizer", None)
         found = [*self.variables, *(optimizer.variables if optimizer is not None else ())]
         return [(v, ops.convert_to_numpy(v).copy()) for v in found if id(v) not in frozen]
+
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: a distiller is there to train. Its student is a plain model, which exports.
+
+        Raises:
+            ValueError: Always.
+        """
+        inner = "distillers[name]." if self._inner() else ""
+        raise ValueError(
+            "A distiller trains; what serves is its student, a plain Keras model. Call "
+            f"`distiller.{inner}student.export(...)`. Received: filepath={str(filepath)!r}."
+        )
 
     def _build_optimizer(self) -> None:
         """Let a compiled distiller have the optimizer's variables before the first step."""

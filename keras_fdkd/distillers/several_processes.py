@@ -20,7 +20,8 @@ class SeveralProcesses(keras.Model):
     for each other: call them in every process.
 
     TensorFlow: under `MultiWorkerMirroredStrategy`, which spreads batches itself, what Keras 3.15
-    trips over is put right: nested batches, and logs that are scalars.
+    trips over is put right: nested batches, and logs that are scalars
+    (https://github.com/keras-team/keras/issues/20585).
     """
 
     _wrapped: Any = None  # the module of PyTorch and what it trains
@@ -68,12 +69,15 @@ class SeveralProcesses(keras.Model):
         return super().get_metrics_result()
 
     def _get_metrics_result_or_logs(self, logs: Any) -> Any:
-        # Keras takes the last step's logs, of one process, where some metrics are left out of them.
+        # Keras takes the last step's logs, of one process, where some metrics are left out of them,
+        # and has no public way to say which: https://github.com/keras-team/keras/pull/19529.
         found = self.get_metrics_result()
         return {name: found[name] for name in logs} if set(logs) <= set(found) else logs
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        # TensorFlow alone. With several workers, Keras would average a nested batch over them.
+        # TensorFlow alone. With several workers, Keras would average a nested batch over them; it
+        # does so before any step, where no public method of a model is called:
+        # https://github.com/keras-team/keras/issues/20329.
         if iterator is not None and self._are_several("tensorflow"):
             strategy = self.distribute_strategy
             data_batch = keras.tree.map_structure(
