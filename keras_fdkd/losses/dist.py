@@ -8,6 +8,7 @@ from keras import ops
 from keras_fdkd.arguments import check_number
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
 from keras_fdkd.losses.pairs import centered, check_logits, full_precision, mean_per_sample
+from keras_fdkd.numerics import bounded_logits
 
 _EPSILON = 1e-8
 
@@ -84,7 +85,9 @@ class DIST(CrossModalLoss):
 
     def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
-        q, p = (ops.softmax(x / self.temperature, axis=-1) for x in (teacher, student))
+        q, p = (
+            ops.softmax(bounded_logits(x / self.temperature), axis=-1) for x in (teacher, student)
+        )
         rows = _correlation(p, q, axis=-1)
         columns = _correlation(p, q, axis=tuple(range(len(p.shape) - 1)))
         inter = 1.0 - mean_per_sample(rows)

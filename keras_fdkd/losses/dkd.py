@@ -1,16 +1,19 @@
 """DKD: decoupled knowledge distillation."""
 
+import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_fdkd.arguments import check_number
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
-from keras_fdkd.losses.kd import kl_divergence
-from keras_fdkd.losses.pairs import check_logits, full_precision
+from keras_fdkd.losses.kd import divergence_of_bounded
+from keras_fdkd.losses.pairs import check_logits
+from keras_fdkd.numerics import bounded_logits, full_precision
 
-# A logit that no softmax sees, and whose products with 0 are 0.
+# A logit that no softmax sees beside bounded ones, and whose products with 0 are 0.
 _MASKED = -1e30
 
 
@@ -36,15 +39,18 @@ class DKD(CrossModalLoss):
     Call args:
         teacher, student: Logits, both of shape `(batch, classes)` with 2 classes or more.
         y: Labels: integers in `[0, classes)`, shape `(batch,)` or `(batch, 1)`, or one-hot, shape
-            `(batch, classes)`. The target of a sample with a negative label, and of all samples if
-            `y` is `None`, is the teacher's most probable class. Defaults to `None`.
+            `(batch, classes)`. The target of a sample with a negative label (one-hot: without a
+            positive entry), and of all samples if `y` is `None`, is the teacher's most probable
+            class. Defaults to `None`.
 
     Returns:
-        Loss of each sample, shape `(batch,)`.
+        Loss of each sample, shape `(batch,)`; finite for any logits but NaN. If labels are tensors,
+        whose values a compiled step cannot see, a label from `classes` on gives NaN, without a
+        gradient.
 
     Raises:
-        ValueError: If an argument is out of range, the outputs are not logits of one shape, or the
-            labels have another shape.
+        ValueError: If an argument is out of range, the outputs are not logits of one shape, the
+            labels have another shape, or labels in a NumPy array are no integers below `classes`.
 
     Example:
     >>> import numpy as np
@@ -90,15 +96,16 @@ class DKD(CrossModalLoss):
         target = ops.cast(ops.argmax(teacher, axis=-1), "int32")
         if y is not None:
             labels = _class_indices(y, classes)
-            known = ops.logical_and(labels >= 0, labels < classes)
-            target = ops.where(known, labels, target)
+            target = ops.where(labels >= 0, labels, target)
         is_target = ops.equal(ops.expand_dims(target, -1), ops.arange(classes, dtype="int32"))
         (target_t, others_t), (target_s, others_s) = (
             _decouple(logits / self.temperature, is_target) for logits in (teacher, student)
         )
         tckd = _binary_divergence(target_t, target_s)
-        nckd = kl_divergence(others_t, others_s)
-        return self.temperature**2 * (self.alpha * tckd + self.beta * nckd)
+        nckd = divergence_of_bounded(others_t, others_s)
+        value = self.temperature**2 * (self.alpha * tckd + self.beta * nckd)
+        # Labels of a compiled step cannot be looked at, and what is wrong must not teach.
+        return value if y is None else ops.where(labels < classes, value, math.nan)
 
     def get_config(self) -> dict[str, Any]:
         config = {"alpha": self.alpha, "beta": self.beta, "temperature": self.temperature}
@@ -107,6 +114,7 @@ class DKD(CrossModalLoss):
 
 def _decouple(logits: Any, is_target: Any) -> tuple[Any, Any]:
     """Return the log-odds of the target, shape `(batch,)`, and the logits without it."""
+    logits = bounded_logits(logits)
     others = ops.where(is_target, _MASKED, logits)
     target = ops.sum(ops.where(is_target, logits, 0.0), axis=-1)
     return target - ops.logsumexp(others, axis=-1), others
@@ -123,6 +131,8 @@ def _class_indices(y: Any, classes: int) -> Any:
     """Return labels of any of the shapes as integers of shape `(batch,)`."""
     shape = None
     if not isinstance(y, dict):
+        if isinstance(y, np.ndarray):
+            _check_labels(y, classes)
         y = ops.convert_to_tensor(y)
         shape = tuple(y.shape)
         if len(shape) == 1:
@@ -136,3 +146,14 @@ def _class_indices(y: Any, classes: int) -> Any:
         f"`(batch, classes)` with {classes} classes. Received: "
         f"{type(y).__name__ if shape is None else f'labels of shape {shape}'}."
     )
+
+
+def _check_labels(y: np.ndarray, classes: int) -> None:
+    """Raise `ValueError` if class indices are no classes."""
+    indices = y.ndim == 1 or (y.ndim == 2 and y.shape[1] == 1)
+    if indices and y.size and not (np.all(y < classes) and np.all(y == np.floor(y))):
+        raise ValueError(
+            f"Labels must be integers below {classes}, as the logits have {classes} classes; a "
+            "negative one marks a sample without a label. "
+            f"Received: labels from {y.min()} to {y.max()}, dtype {y.dtype}."
+        )
