@@ -3,43 +3,10 @@
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
+from keras_fdkd.distillers.rank_correlation import kendall
 from keras_fdkd.losses.kd import kl_divergence
-
-
-def kendall(a: Any, b: Any) -> tuple[Any, Any]:
-    """Return Kendall's tau-b between the rows of `a` and `b`, as numerator and denominator.
-
-    `tau = (concordant - discordant) / sqrt(pairs untied in a * pairs untied in b)` over all
-    `n * (n - 1) / 2` pairs of entries. Undivided, a tau that equals a threshold is not lifted over
-    it by rounding.
-
-    Args:
-        a: Float, shape `(batch, n)`.
-        b: Float, same shape.
-
-    Returns:
-        Two tensors of shape `(batch,)`; the second is 0 where a row is constant, as tau is
-        undefined then.
-
-    Example:
-    >>> import numpy as np
-    >>> a, b = np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 3.0, 2.0]])
-    >>> [float(value[0]) for value in kendall(a, b)]
-    [1.0, 3.0]
-    """
-    first, second = (index.astype("int32") for index in np.triu_indices(a.shape[-1], 1))
-
-    def order(x: Any) -> Any:
-        x = ops.stop_gradient(ops.convert_to_tensor(x))
-        sign = ops.sign(ops.take(x, first, axis=1) - ops.take(x, second, axis=1))
-        return ops.cast(sign, "float32")
-
-    a, b = order(a), order(b)
-    untied = ops.sum(ops.abs(a), axis=1) * ops.sum(ops.abs(b), axis=1)
-    return ops.sum(a * b, axis=1), ops.sqrt(untied)
 
 
 def bidirectional_terms(
@@ -72,6 +39,9 @@ def bidirectional_terms(
         krc: Float, a sample is selected where Kendall's tau-b of the proxies is above it.
         sample_weight: Shape `(batch,)`, or `None`.
         dtype: Of the divergences. Defaults to `keras.config.floatx()`.
+
+    The selection takes memory of `batch * classes`, see `kendall`. Infinite logits are bounded, as
+    in `kl_divergence`.
 
     Returns:
         The terms, scalars by name, and the selection, boolean of shape `(batch,)`.

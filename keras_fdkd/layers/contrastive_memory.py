@@ -6,8 +6,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.arguments import check_integer, check_number, is_number
-from keras_fdkd.layers.standardize import Standardize
+from keras_fdkd.layers.memory_checks import INDEX_REQUIRED, check_memory
+from keras_fdkd.numerics import as_dtype, precise_dtype, unit
+
+# An embedding of this norm or less has no direction.
+_EPSILON = 1e-8
+_SMALL_INTEGERS = ("int8", "uint8", "int16", "uint16")
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -41,9 +45,11 @@ class ContrastiveMemory(keras.layers.Layer):
         teacher, student: Features of the same samples, each of shape `(batch, ...)` with all but
             the batch size known. They are flattened.
         training: Boolean.
-        index: Integer numbers of the samples, in `0 .. num_samples - 1`, shape `(batch,)`; needed
-            in training. If a sample comes twice in a batch, one of the two updates its entry. A
-            number out of range raises an error or gives `nan`, as the backend has it.
+        index: Integer numbers of the samples, in `0 .. num_samples - 1`, shape `(batch,)` or
+            `(batch, 1)`; needed in training. A compiled step cannot raise an error: a number out of
+            range moves no entry of a bank, and the scores of its sample are `nan`, which have no
+            gradient. If a sample comes twice in a batch, one of the two updates its entry.
+            `check_index` finds both beforehand.
 
     Returns:
         Tuple `(log_teacher, log_student)`, each of shape `(batch, 1 + negatives)` in float32
@@ -51,7 +57,7 @@ class ContrastiveMemory(keras.layers.Layer):
 
     Raises:
         ValueError: If an argument is out of its range, a size of the features is unknown, or
-            `index` is missing in training.
+            `index` is missing in training, of another shape, or not of integers.
 
     Example:
     >>> import numpy as np
@@ -89,8 +95,7 @@ class ContrastiveMemory(keras.layers.Layer):
         self.embed_teacher = keras.layers.Dense(dim, dtype=self.dtype_policy, name="embed_teacher")
         self.embed_student = keras.layers.Dense(dim, dtype=self.dtype_policy, name="embed_student")
         # exp(1 / 0.07) leaves the range of half precision.
-        self._bank_dtype = "float64" if self.compute_dtype == "float64" else "float32"
-        self._normalize = Standardize("norm", center=False, dtype=self._bank_dtype)
+        self._bank_dtype = precise_dtype(self.compute_dtype)
 
     def build(self, teacher_shape: tuple, student_shape: tuple) -> None:
         for role, shape, embed in (
@@ -131,14 +136,13 @@ class ContrastiveMemory(keras.layers.Layer):
     ) -> tuple[Any, Any]:
         v_teacher = self._embed(self.embed_teacher, teacher)
         v_student = self._embed(self.embed_student, student)
+        known = None
         if training:
-            if index is None:
-                raise ValueError(
-                    "In training the numbers of the samples are needed to find them in the banks. "
-                    'Pass `x={"teacher": ..., "student": ..., "index": np.arange(num_samples)}`. '
-                    "Received: index=None."
-                )
-            index = ops.cast(ops.reshape(index, (-1,)), "int32")
+            index, known = self._find(index)
+            # `where` keeps what comes of NaN out of the gradient.
+            v_teacher, v_student = (
+                ops.where(known[:, None], v, math.nan) for v in (v_teacher, v_student)
+            )
             candidates = ops.concatenate([index[:, None], self.draw_negatives(index)], axis=1)
             for_teacher, for_student = self.contrast(v_teacher, v_student, candidates)
         else:
@@ -149,14 +153,34 @@ class ContrastiveMemory(keras.layers.Layer):
                 ops.concatenate([own, scores], axis=1)
                 for scores in self.contrast(v_teacher, v_student, drawn)
             )
-        log_z_teacher = self._log_z(self.log_z_teacher, for_teacher)
-        log_z_student = self._log_z(self.log_z_student, for_student)
+        log_z_teacher = self._log_z(self.log_z_teacher, for_teacher, known)
+        log_z_student = self._log_z(self.log_z_student, for_student, known)
         if training:
             self.log_z_teacher.assign(log_z_teacher)
             self.log_z_student.assign(log_z_student)
-            self._update(self.teacher_memory, index, v_teacher)
-            self._update(self.student_memory, index, v_student)
+            self._update(self.teacher_memory, index, known, v_teacher)
+            self._update(self.student_memory, index, known, v_student)
         return for_teacher - log_z_teacher, for_student - log_z_student
+
+    def _find(self, index: Any) -> tuple[Any, Any]:
+        """Return the numbers as int32, 0 for those out of range, and which are in range."""
+        if index is None:
+            raise ValueError(
+                "In training the numbers of the samples are needed to find them in the banks. "
+                'Pass `x={"teacher": ..., "student": ..., "index": np.arange(num_samples)}`. '
+                "Received: index=None."
+            )
+        index = ops.convert_to_tensor(index)
+        dtype = keras.backend.standardize_dtype(index.dtype)
+        if "int" not in dtype or tuple(index.shape[1:]) not in ((), (1,)) or not index.shape:
+            raise ValueError(
+                f"{INDEX_REQUIRED} Received: shape {tuple(index.shape)}, dtype {dtype}."
+            )
+        index = ops.reshape(index, (-1,))
+        if dtype in _SMALL_INTEGERS:  # They may not hold `num_samples`.
+            index = ops.cast(index, "int32")
+        known = ops.logical_and(index >= 0, index < self.num_samples)
+        return ops.cast(ops.where(known, index, 0), "int32"), known
 
     def draw_negatives(self, index: Any) -> Any:
         """Return numbers of other samples, shape `(batch, negatives)`, uniform for each sample."""
@@ -185,36 +209,31 @@ class ContrastiveMemory(keras.layers.Layer):
         )
 
     def _embed(self, embed: keras.layers.Dense, feature: Any) -> Any:
-        return self._normalize(embed(ops.reshape(feature, (-1, math.prod(feature.shape[1:])))))
+        v = embed(ops.reshape(feature, (-1, math.prod(feature.shape[1:]))))
+        return unit(as_dtype(v, self._bank_dtype), -1, _EPSILON**2)
 
-    def _log_z(self, variable: keras.Variable, scores: Any) -> Any:
-        scores = ops.stop_gradient(scores)
-        peak = ops.max(scores)
-        estimate = ops.log(ops.mean(ops.exp(scores - peak))) + peak + math.log(self.num_samples)
+    def _log_z(self, variable: keras.Variable, scores: Any, known: Any) -> Any:
+        """Return what is kept, or else the estimate of the known samples; of all if `None`."""
         kept = ops.convert_to_tensor(variable)
-        return ops.where(ops.isinf(kept), estimate, kept)
+        scores, share, unset = ops.stop_gradient(scores), 1.0, ops.isinf(kept)
+        if known is not None:
+            scores = ops.where(known[:, None], scores, -math.inf)  # exp(-inf) = 0
+            share = ops.mean(ops.cast(known, scores.dtype))
+            unset = ops.logical_and(unset, ops.any(known))
+        peak = ops.max(scores)
+        mean = ops.mean(ops.exp(scores - peak)) / share
+        return ops.where(unset, ops.log(mean) + peak + math.log(self.num_samples), kept)
 
-    def _update(self, bank: keras.Variable, index: Any, v: Any) -> None:
-        mixed = self.momentum * ops.take(bank, index, axis=0) + (1 - self.momentum) * v
-        rows = ops.stop_gradient(self._normalize(mixed))
+    def _update(self, bank: keras.Variable, index: Any, known: Any, v: Any) -> None:
+        old = ops.take(bank, index, axis=0)
+        new = unit(self.momentum * old + (1 - self.momentum) * v, -1, _EPSILON**2)
+        rows = ops.where(known[:, None], ops.stop_gradient(new), old)
+        # An unknown sample writes what the first known one does, or else entry 0 as it was.
+        first = ops.cast(ops.argmax(ops.cast(known, "int32")), "int32")
+        source = ops.where(known, ops.arange(ops.shape(index)[0], dtype="int32"), first)
+        index, rows = ops.take(index, source, axis=0), ops.take(rows, source, axis=0)
         bank.assign(ops.scatter_update(bank, index[:, None], rows))
 
     def get_config(self) -> dict[str, Any]:
         names = ("num_samples", "dim", "negatives", "temperature", "momentum", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-def check_memory(
-    num_samples: Any, dim: Any, negatives: Any, temperature: Any, momentum: Any, seed: Any
-) -> None:
-    """Raise `ValueError` unless the arguments are in their ranges."""
-    check_integer("num_samples", num_samples, 2)
-    check_integer("dim", dim)
-    check_integer("negatives", negatives)
-    check_number("temperature", temperature, above=True)
-    if not is_number(momentum) or not 0 <= momentum < 1:
-        raise ValueError(
-            "`momentum` must be a number of at least 0 and below 1. "
-            f"Received: momentum={momentum!r}."
-        )
-    check_integer("seed", seed, 0, optional=True)

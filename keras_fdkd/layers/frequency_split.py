@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.arguments import check_axis, check_boolean, is_number
-from keras_fdkd.layers.standardize import as_dtype, precise, without_mean
+from keras_fdkd.numerics import as_dtype, precise, without_mean
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")

@@ -3,42 +3,11 @@
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_fdkd.arguments import check_boolean, check_choice, check_number, is_integer
+from keras_fdkd.numerics import as_dtype, precise, unit, without_mean
 
 SCALES = ("variance", "norm")
-# What varies by less than this part of its size is rounding noise.
-_ROUNDING = {"float64": 1e-14}
-_ROUNDING_OF_FLOAT32 = 1e-6
-
-
-def as_dtype(x: Any, dtype: str) -> Any:
-    """Cast what has another dtype; on PyTorch, Keras takes its time to find out that none does."""
-    same = keras.backend.standardize_dtype(x.dtype) == dtype and ops.is_tensor(x)
-    return x if same else ops.cast(x, dtype)
-
-
-def precise(x: Any) -> Any:
-    """Return float64 as it is and all else in float32."""
-    given = keras.backend.standardize_dtype(x.dtype)
-    return as_dtype(x, "float64" if given == "float64" else "float32")
-
-
-def without_mean(x: Any, axis: Any) -> tuple[Any, Any]:
-    """Return `x` minus its mean along `axis`, and that mean (axes kept).
-
-    Where `x` is constant but for rounding, the first is 0 and has no gradient: noise has no
-    direction.
-    """
-    mean = ops.mean(x, axis=axis, keepdims=True)
-    offset = x - mean
-    # The largest entry, not the energy, which leaves the range of float32 at 1e20. Where entries
-    # are all alike, the mean is as large as any.
-    spread = ops.max(ops.abs(offset), axis=axis, keepdims=True)
-    rounding = _ROUNDING.get(keras.backend.standardize_dtype(x.dtype), _ROUNDING_OF_FLOAT32)
-    varies = ops.cast(spread > rounding * ops.abs(mean), offset.dtype)
-    return offset * varies, mean  # NaN times 0 is NaN: what came in broken stays so.
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -76,6 +45,7 @@ class Standardize(keras.layers.Layer):
 
     Example:
     >>> import numpy as np
+    >>> from keras import ops
     >>> y = Standardize()(np.array([[1.0, 2.0, 3.0, 6.0], [5.0, 5.0, 5.0, 5.0]], "float32"))
     >>> bool(abs(ops.mean(y[0] ** 2) - 1) < 1e-5), float(ops.max(ops.abs(y[1])))
     (True, 0.0)
@@ -108,12 +78,8 @@ class Standardize(keras.layers.Layer):
         x = precise(inputs)
         if self.center:
             x, _ = without_mean(x, self.axis)
-        energy = ops.sum(ops.square(x), axis=self.axis, keepdims=True)
-        dead = ops.cast(energy <= self.epsilon**2, x.dtype)
         scale = x.shape[self.axis] ** 0.5 if self.scale == "variance" else 1.0
-        # What is added to 0 keeps the infinite slope of rsqrt out of the gradient.
-        inverse = (scale - scale * dead) * ops.rsqrt(energy + dead)
-        return as_dtype(x * inverse, self.compute_dtype)
+        return as_dtype(unit(x, self.axis, self.epsilon**2, scale), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
         return input_shape

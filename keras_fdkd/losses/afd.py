@@ -8,9 +8,12 @@ from keras import ops
 
 from keras_fdkd.arguments import check_integer
 from keras_fdkd.layers.layer_attention import LayerAttention
-from keras_fdkd.layers.standardize import Standardize
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
 from keras_fdkd.losses.pairs import adaptive_average
+from keras_fdkd.numerics import precise, unit
+
+# Squares of weak activations are small: only true zeros may count as dead.
+_EPSILON = 1e-12
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -29,7 +32,7 @@ class AFD(CrossModalLoss):
     Args:
         teacher_layer_name, student_layer_name: Lists of paths of layers whose outputs are maps
             `(batch, positions..., channels)` of known size, all with one, two or three axes of
-            positions.
+            positions. Both are required.
         dim: Integer, the size of keys and queries. Defaults to `128`.
         name: String. Defaults to `"afd"`.
 
@@ -42,8 +45,8 @@ class AFD(CrossModalLoss):
         Loss per sample, shape `(batch,)`.
 
     Raises:
-        ValueError: If the layer names are not lists, `dim` is not a positive integer, or the
-            outputs are not maps of known size with the same number of axes.
+        ValueError: If the layer names are missing or no lists, `dim` is not a positive integer, or
+            the outputs are not maps of known size with the same number of axes.
 
     Example:
     >>> import numpy as np
@@ -66,8 +69,8 @@ class AFD(CrossModalLoss):
     def __init__(
         self,
         *,
-        teacher_layer_name: list[str],
-        student_layer_name: list[str],
+        teacher_layer_name: list[str] | None = None,
+        student_layer_name: list[str] | None = None,
         dim: int = 128,
         name: str = "afd",
     ) -> None:
@@ -79,13 +82,12 @@ class AFD(CrossModalLoss):
         for role, paths in (("teacher", teacher_layer_name), ("student", student_layer_name)):
             if not isinstance(paths, list):
                 raise ValueError(
-                    f"`AFD` compares several layers: `{role}_layer_name` must be a list of layer "
-                    f"paths. Received: {role}_layer_name={paths!r}."
+                    f"`AFD` compares several layers: `{role}_layer_name` is required and must be a "
+                    "list of layer paths. "
+                    f"Received: {role}_layer_name={paths!r}."
                 )
         check_integer("dim", dim)
         self.dim = dim
-        # Squares of weak activations are small: only true zeros may count as dead.
-        self._normalize = Standardize("norm", center=False, epsilon=1e-12, dtype="float32")
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         shapes = {}
@@ -116,22 +118,24 @@ class AFD(CrossModalLoss):
         energies = [_energy(x) for x in maps]
         total = 0.0
         for t, x in enumerate(teacher):
-            wanted = self._value(_energy(x))
+            wanted = _value(_energy(x))
             sizes = tuple(x.shape[1:-1])
-            values = ops.stack([self._value(_resize(e, sizes)) for e in energies], axis=1)
+            values = ops.stack([_value(_resize(e, sizes)) for e in energies], axis=1)
             errors = ops.mean(ops.square(values - wanted[:, None]), axis=-1)
             total = total + ops.sum(attention[:, t] * errors, axis=-1)
         return total
-
-    def _value(self, energy: Any) -> Any:
-        return self._normalize(ops.reshape(energy, (-1, math.prod(energy.shape[1:]))))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "dim": self.dim}
 
 
 def _energy(x: Any) -> Any:
-    return ops.mean(ops.square(ops.cast(x, "float32")), axis=-1)
+    return ops.mean(ops.square(precise(x)), axis=-1)
+
+
+def _value(energy: Any) -> Any:
+    flat = ops.reshape(energy, (-1, math.prod(energy.shape[1:])))
+    return unit(flat, -1, _EPSILON**2)
 
 
 def _resize(x: Any, sizes: tuple[int, ...]) -> Any:

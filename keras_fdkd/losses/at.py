@@ -13,6 +13,7 @@ from keras_fdkd.losses.pairs import (
     check_outputs,
     full_precision,
 )
+from keras_fdkd.numerics import unit
 
 _EPSILON = 1e-12
 
@@ -103,10 +104,7 @@ class AT(CrossModalLoss):
     def _attention(self, x: Any, positions: tuple[int, ...]) -> Any:
         power = ops.square(x) if self.p == 2 else ops.power(ops.abs(x), self.p)
         attention = ops.mean(power, axis=-1)
-        energy = ops.sum(ops.square(attention), axis=positions, keepdims=True)
-        alive = energy > _EPSILON**2
-        # The inner `where` keeps the infinite slope of rsqrt at 0 out of the gradient.
-        return attention * ops.where(alive, ops.rsqrt(ops.where(alive, energy, 1.0)), 0.0)
+        return unit(attention, positions, _EPSILON**2)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "p": self.p}

@@ -6,8 +6,9 @@ import keras
 from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
-from keras_fdkd.losses.pairs import check_outputs, full_precision
+from keras_fdkd.losses.pairs import check_outputs
 from keras_fdkd.losses.tunable import Tunable
+from keras_fdkd.numerics import bounded_logits, full_precision
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -70,7 +71,8 @@ class BinaryKD(CrossModalLoss):
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
         temperature = self.use("temperature")
-        divergence = binary_divergence(teacher / temperature, student / temperature)
+        logits = (bounded_logits(x / temperature) for x in (teacher, student))
+        divergence = binary_divergence(*logits)
         return temperature**2 * ops.mean(divergence, axis=-1)
 
     def get_config(self) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.layers.contrastive_memory import ContrastiveMemory, check_memory
+from keras_fdkd.layers.contrastive_memory import ContrastiveMemory
+from keras_fdkd.layers.memory_checks import check_index, check_memory
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
 
 _EPSILON = 1e-7
@@ -26,8 +27,9 @@ class CRD(CrossModalLoss):
     there are labels; here labels may be missing, and a negative may be of the sample's own class.
 
     The distiller needs to know which samples it sees: pass their numbers as
-    `x={"teacher": ..., "student": ..., "index": np.arange(num_samples)}`. Validation data needs
-    none. The published code weighs this loss by 0.8 next to the cross-entropy.
+    `x={"teacher": ..., "student": ..., "index": np.arange(num_samples)}`. `check_index` refuses
+    numbers that are out of range, there twice or no integers. Validation data needs none. The
+    published code weighs this loss by 0.8 next to the cross-entropy.
 
     Args:
         num_samples: Integer of at least 2, the size of the training set.
@@ -100,6 +102,14 @@ class CRD(CrossModalLoss):
             "momentum": momentum,
             "seed": seed,
         }
+
+    def check_index(self, index: Any) -> None:
+        """Raise `ValueError` unless `index` numbers samples of the banks, each at most once.
+
+        Args:
+            index: Integer array, shape `(samples,)` or `(samples, 1)`.
+        """
+        check_index(index, self.num_samples)
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         for role, output in (("teacher", teacher_outputs), ("student", student_outputs)):

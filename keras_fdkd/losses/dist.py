@@ -9,6 +9,7 @@ from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
 from keras_fdkd.losses.masking import filled_with_mean
 from keras_fdkd.losses.pairs import centered, check_logits, full_precision
 from keras_fdkd.losses.tunable import Tunable
+from keras_fdkd.numerics import bounded_logits
 
 _EPSILON = 1e-8
 
@@ -89,7 +90,8 @@ class DIST(CrossModalLoss):
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
         temperature = self.use("temperature")
-        q, p = (ops.softmax(x / temperature, axis=-1) for x in (teacher, student))
+        logits = (bounded_logits(x / temperature) for x in (teacher, student))
+        q, p = (ops.softmax(x, axis=-1) for x in logits)
         inter = 1.0 - _correlation(p, q, axis=-1)
         samples = tuple(range(len(p.shape) - 1))
         q, p = (filled_with_mean(x, samples, mask) for x in (q, p))

@@ -1,17 +1,20 @@
 """DKD: decoupled knowledge distillation."""
 
+import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_fdkd.losses.binary_kd import binary_divergence
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
-from keras_fdkd.losses.kd import kl_divergence
-from keras_fdkd.losses.pairs import check_logits, full_precision
+from keras_fdkd.losses.kd import divergence_of_bounded
+from keras_fdkd.losses.pairs import check_logits
 from keras_fdkd.losses.tunable import Tunable
+from keras_fdkd.numerics import bounded_logits, full_precision
 
-# A logit that no softmax sees, and whose products with 0 are 0.
+# A logit that no softmax sees beside bounded ones, and whose products with 0 are 0.
 _MASKED = -1e30
 
 
@@ -38,16 +41,18 @@ class DKD(CrossModalLoss):
         teacher, student: Logits, both of shape `(batch, classes)`, or `(batch, ..., classes)`,
             where every position (frame, pixel) is a sample, with 2 classes or more.
         y: Labels: integers in `[0, classes)`, shape `(batch, ...)` or `(batch, ..., 1)`, or
-            one-hot, shape `(batch, ..., classes)`. The target of a sample with a negative label,
-            and of all samples if `y` is `None`, is the teacher's most probable class. Defaults to
-            `None`.
+            one-hot, shape `(batch, ..., classes)`. The target of a sample with a negative label
+            (one-hot: without a positive entry), and of all samples if `y` is `None`, is the
+            teacher's most probable class. Defaults to `None`.
 
     Returns:
-        Loss of each sample, shape `(batch,)`.
+        Loss of each sample, shape `(batch,)`; finite for any logits but NaN. If labels are tensors,
+        whose values a compiled step cannot see, a label from `classes` on gives NaN, without a
+        gradient.
 
     Raises:
-        ValueError: If an argument is out of range, the outputs are not logits of one shape, or the
-            labels have another shape.
+        ValueError: If an argument is out of range, the outputs are not logits of one shape, the
+            labels have another shape, or labels in a NumPy array are no integers below `classes`.
 
     Example:
     >>> import numpy as np
@@ -95,15 +100,16 @@ class DKD(CrossModalLoss):
         target = ops.cast(ops.argmax(teacher, axis=-1), "int32")
         if y is not None:
             labels = _class_indices(y, student.shape)
-            known = ops.logical_and(labels >= 0, labels < classes)
-            target = ops.where(known, labels, target)
+            target = ops.where(labels >= 0, labels, target)
         is_target = ops.equal(ops.expand_dims(target, -1), ops.arange(classes, dtype="int32"))
         (target_t, others_t), (target_s, others_s) = (
             _decouple(logits / temperature, is_target) for logits in (teacher, student)
         )
         tckd = binary_divergence(target_t, target_s)
-        nckd = kl_divergence(others_t, others_s)
-        return temperature**2 * (self.use("alpha") * tckd + self.use("beta") * nckd)
+        nckd = divergence_of_bounded(others_t, others_s)
+        value = temperature**2 * (self.use("alpha") * tckd + self.use("beta") * nckd)
+        # Labels of a compiled step cannot be looked at, and what is wrong must not teach.
+        return value if y is None else ops.where(labels < classes, value, math.nan)
 
     def get_config(self) -> dict[str, Any]:
         config = {"alpha": self.alpha, "beta": self.beta, "temperature": self.temperature}
@@ -112,6 +118,7 @@ class DKD(CrossModalLoss):
 
 def _decouple(logits: Any, is_target: Any) -> tuple[Any, Any]:
     """Return the log-odds of the target, shape `(batch,)`, and the logits without it."""
+    logits = bounded_logits(logits)
     others = ops.where(is_target, _MASKED, logits)
     target = ops.sum(ops.where(is_target, logits, 0.0), axis=-1)
     return target - ops.logsumexp(others, axis=-1), others
@@ -122,6 +129,8 @@ def _class_indices(y: Any, logits: tuple[int | None, ...]) -> Any:
     rank, classes = len(logits), logits[-1]
     shape = None
     if not isinstance(y, dict):
+        if isinstance(y, np.ndarray):
+            _check_labels(y, logits)
         y = ops.convert_to_tensor(y)
         shape = tuple(y.shape)
         if len(shape) == rank - 1:
@@ -135,3 +144,15 @@ def _class_indices(y: Any, logits: tuple[int | None, ...]) -> Any:
         f"{tuple(logits)}. Received: "
         f"{type(y).__name__ if shape is None else f'labels of shape {shape}'}."
     )
+
+
+def _check_labels(y: np.ndarray, logits: tuple[int | None, ...]) -> None:
+    """Raise `ValueError` if class indices are no classes."""
+    classes = logits[-1]
+    indices = y.ndim == len(logits) - 1 or (y.ndim == len(logits) and y.shape[-1] == 1)
+    if indices and y.size and not (np.all(y < classes) and np.all(y == np.floor(y))):
+        raise ValueError(
+            f"Labels must be integers below {classes}, as the logits have {classes} classes; a "
+            "negative one marks a sample without a label. "
+            f"Received: labels from {y.min()} to {y.max()}, dtype {y.dtype}."
+        )

@@ -6,8 +6,9 @@ import keras
 from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
-from keras_fdkd.losses.pairs import check_logits, full_precision
+from keras_fdkd.losses.pairs import check_logits
 from keras_fdkd.losses.tunable import Tunable
+from keras_fdkd.numerics import bounded_logits, full_precision
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -79,7 +80,16 @@ class KD(CrossModalLoss):
 
 
 def kl_divergence(teacher: Any, student: Any) -> Any:
-    """`KL(softmax(teacher) || softmax(student))` over the last axis, finite for any logits."""
+    """`KL(softmax(teacher) || softmax(student))` over the last axis, finite for all but NaN.
+
+    Infinite logits, such as those of masked classes, are bounded: a class without probability in
+    the teacher adds 0.
+    """
+    return divergence_of_bounded(bounded_logits(teacher), bounded_logits(student))
+
+
+def divergence_of_bounded(teacher: Any, student: Any) -> Any:
+    """`kl_divergence` of logits whose differences are finite."""
     target = ops.log_softmax(teacher, axis=-1)
     difference = target - ops.log_softmax(student, axis=-1)
     return ops.sum(ops.exp(target) * difference, axis=-1)

@@ -1,4 +1,4 @@
-"""What the losses between two outputs share: checks, precision, safe norms."""
+"""What the losses between two outputs share: checks, means, pooling."""
 
 from typing import Any
 
@@ -6,8 +6,20 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_fdkd.layers.standardize import without_mean
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
+
+# For the modules that ask here.
+from keras_fdkd.numerics import centered, full_precision
+
+__all__ = [
+    "adaptive_average",
+    "centered",
+    "check_logits",
+    "check_map_sizes",
+    "check_outputs",
+    "full_precision",
+    "mean_per_sample",
+]
 
 
 def check_outputs(
@@ -57,31 +69,10 @@ def check_map_sizes(loss: CrossModalLoss, teacher: Any, student: Any) -> None:
         )
 
 
-def full_precision(teacher: Any, student: Any) -> tuple[Any, Any]:
-    """Return both in float32, in float64 if the student is; the teacher as a constant."""
-    teacher, student = ops.convert_to_tensor(teacher), ops.convert_to_tensor(student)
-    given = keras.backend.standardize_dtype(student.dtype)
-    dtype = "float64" if given == "float64" else "float32"
-    return ops.stop_gradient(ops.cast(teacher, dtype)), ops.cast(student, dtype)
-
-
 def mean_per_sample(x: Any) -> Any:
     """Return the mean over all axes but the batch, shape `(batch,)`."""
     axes = tuple(range(1, len(x.shape)))
     return ops.mean(x, axis=axes) if axes else x  # PyTorch takes no axes for all axes.
-
-
-def centered(x: Any, axis: Any) -> tuple[Any, Any]:
-    """Return `x` minus its mean along `axis`, and the Euclidean norm of that (axes kept).
-
-    Where `x` is constant but for rounding, both are 0 and have no gradient: noise has no direction,
-    and the slope of a norm at 0 is infinite.
-    """
-    offset, _ = without_mean(x, axis)
-    energy = ops.sum(ops.square(offset), axis=axis, keepdims=True)
-    constant = energy <= 0
-    # The inner `where` keeps the infinite slope of sqrt at 0 out of the gradient.
-    return offset, ops.where(constant, 0.0, ops.sqrt(ops.where(constant, 1.0, energy)))
 
 
 def adaptive_average(x: Any, axis: int, size: int) -> Any:

@@ -7,7 +7,8 @@ from keras import ops
 
 from keras_fdkd.arguments import check_number
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
-from keras_fdkd.losses.pairs import check_outputs, full_precision
+from keras_fdkd.losses.pairs import check_outputs
+from keras_fdkd.numerics import full_precision, safe_inverse_norm
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -104,10 +105,7 @@ class RKD(CrossModalLoss):
 
     def _cosines(self, difference: Any, energy: Any) -> Any:
         """Cosines of the angles at the first sample, shape `(batch, batch, batch)`."""
-        apart = energy > self.eps
-        # The inner `where` keeps the infinite slope of rsqrt at 0 out of the gradient.
-        inverse = ops.where(apart, ops.rsqrt(ops.where(apart, energy, 1.0)), 0.0)
-        direction = difference * ops.expand_dims(inverse, -1)
+        direction = difference * ops.expand_dims(safe_inverse_norm(energy, self.eps), -1)
         return ops.matmul(direction, ops.swapaxes(direction, 1, 2))
 
     def get_config(self) -> dict[str, Any]:

@@ -1,0 +1,103 @@
+"""Casts, norms and logits that stay finite: the numerics that layers and losses share."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+# What varies by less than this part of its size is rounding noise.
+_ROUNDING = {"float64": 1e-14}
+_ROUNDING_OF_FLOAT32 = 1e-6
+# Differences of such logits, times a probability, times a squared temperature, are still finite.
+_LARGEST_LOGIT = {"float16": 1e4}
+_LARGEST_LOGIT_OF_OTHERS = 1e28
+
+
+def precise_dtype(dtype: Any) -> str:
+    """Return `"float64"` for float64, and `"float32"` for all else."""
+    return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
+
+
+def as_dtype(x: Any, dtype: str) -> Any:
+    """Cast what has another dtype; on PyTorch, Keras takes its time to find out that none does."""
+    same = keras.backend.standardize_dtype(x.dtype) == dtype and ops.is_tensor(x)
+    return x if same else ops.cast(x, dtype)
+
+
+def precise(x: Any) -> Any:
+    """Return float64 as it is and all else in float32."""
+    return as_dtype(x, precise_dtype(x.dtype))
+
+
+def full_precision(teacher: Any, student: Any) -> tuple[Any, Any]:
+    """Return both in float32, in float64 if the student is; the teacher as a constant."""
+    teacher, student = ops.convert_to_tensor(teacher), ops.convert_to_tensor(student)
+    dtype = precise_dtype(student.dtype)
+    return ops.stop_gradient(as_dtype(teacher, dtype)), as_dtype(student, dtype)
+
+
+def without_mean(x: Any, axis: Any) -> tuple[Any, Any]:
+    """Return `x` minus its mean along `axis`, and that mean (axes kept).
+
+    Where `x` is constant but for rounding, the first is 0 and has no gradient: noise has no
+    direction.
+    """
+    mean = ops.mean(x, axis=axis, keepdims=True)
+    offset = x - mean
+    # The largest entry, not the energy, which leaves the range of float32 at 1e20. Where entries
+    # are all alike, the mean is as large as any.
+    spread = ops.max(ops.abs(offset), axis=axis, keepdims=True)
+    rounding = _ROUNDING.get(keras.backend.standardize_dtype(x.dtype), _ROUNDING_OF_FLOAT32)
+    varies = ops.cast(spread > rounding * ops.abs(mean), offset.dtype)
+    return offset * varies, mean  # NaN times 0 is NaN: what came in broken stays so.
+
+
+def safe_inverse_norm(energy: Any, least: float = 0.0, scale: float = 1.0) -> Any:
+    """Return `scale / sqrt(energy)`; 0, without a gradient, where `energy` is at most `least`.
+
+    Arithmetic, because `where` with a number takes longer on PyTorch, and so that NaN stays NaN.
+
+    Args:
+        energy: Sum of squares, float tensor of any shape.
+        least: Number >= 0. A vector of this squared norm or less has no direction.
+        scale: Number above 0.
+
+    Example:
+    >>> [float(x) for x in safe_inverse_norm(ops.convert_to_tensor([4.0, 0.0]))]
+    [0.5, 0.0]
+    """
+    dead = ops.cast(energy <= least, energy.dtype)
+    # What is added to 0 keeps the infinite slope of rsqrt out of the gradient.
+    return (scale - scale * dead) * ops.rsqrt(energy + dead)
+
+
+def safe_norm(energy: Any) -> Any:
+    """Return `sqrt(energy)`, with no gradient where `energy` is 0: the slope there is infinite."""
+    dead = ops.cast(energy <= 0, energy.dtype)
+    return (1.0 - dead) * ops.sqrt(energy + dead)
+
+
+def unit(x: Any, axis: Any = -1, least: float = 0.0, scale: float = 1.0) -> Any:
+    """Return `x` with Euclidean norm `scale` along `axis`, see `safe_inverse_norm`."""
+    energy = ops.sum(ops.square(x), axis=axis, keepdims=True)
+    return x * safe_inverse_norm(energy, least, scale)
+
+
+def centered(x: Any, axis: Any) -> tuple[Any, Any]:
+    """Return `x` minus its mean along `axis`, and the Euclidean norm of that (axes kept).
+
+    Where `x` is constant but for rounding, both are 0 and have no gradient: noise has no direction.
+    """
+    offset, _ = without_mean(x, axis)
+    return offset, safe_norm(ops.sum(ops.square(offset), axis=axis, keepdims=True))
+
+
+def bounded_logits(x: Any) -> Any:
+    """Return logits whose softmax, logarithms and divergences are finite.
+
+    An infinite logit (a masked class is -inf) and one beyond 1e28 (1e4 in float16) is brought to
+    that bound and has no gradient; NaN stays NaN.
+    """
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    largest = _LARGEST_LOGIT.get(dtype, _LARGEST_LOGIT_OF_OTHERS)
+    return ops.clip(x, -largest, largest)
