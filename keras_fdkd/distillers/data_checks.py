@@ -12,7 +12,7 @@ from keras_fdkd.data.pairs import INDEX
 from keras_fdkd.distillers.labels import LabelRule
 from keras_fdkd.outputs import look_like_probabilities
 
-_FIRST = 3  # batches of a data set that are looked at wholly: broken data mostly show at once
+_FIRST = 8  # batches of a data set that are looked at wholly: broken data mostly show at once
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,16 @@ class DataChecks:
         check_finite(x)
         self._values(x, y)
 
-    def __call__(self, number: int, batch: Any) -> Any:
-        """Return a batch of a data set, unless something in it is wrong."""
+    def __call__(self, number: int, batch: Any, order: int | None = None) -> Any:
+        """Return a batch of a data set, unless something in it is wrong.
+
+        Args:
+            number: Of the batch, for the message.
+            batch: The batch.
+            order: How many batches were read before. Defaults to `None`: `number`.
+        """
         try:
-            self._batch(number, batch)
+            self._batch(number if order is None else order, batch)
         except ValueError as error:
             raise ValueError(f"In batch {number}: {error}") from None
         return batch
@@ -59,9 +65,9 @@ class DataChecks:
         if TEACHER_OUTPUTS in x:
             check_shapes(x[TEACHER_OUTPUTS], self.teacher_shapes)
 
-    def _batch(self, number: int, batch: Any) -> None:
+    def _batch(self, order: int, batch: Any) -> None:
         x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        if number < _FIRST:
+        if order < _FIRST:
             self.structure(x, y)
             check_finite(x)
             self._values(x, y)
@@ -123,12 +129,23 @@ def guarded(data: Any, checks: DataChecks) -> Any:
     What is no data set of Keras, TensorFlow, PyTorch or Python's generators comes back as it is.
     """
     if isinstance(data, keras.utils.PyDataset) or _is_loader(data):
-        return mapped(data, checks, lambda number, batch: batch)
+        return mapped(data, _InOrder(checks), lambda number, batch: batch)
     if hasattr(data, "send") and hasattr(data, "throw"):
         return (checks(number, batch) for number, batch in enumerate(data))
     if hasattr(data, "element_spec") and hasattr(data, "enumerate"):
         return _guarded_in_graph(data, checks)
     return data
+
+
+class _InOrder:
+    """Counts the batches that are read: those of a shuffled data set come in any order."""
+
+    def __init__(self, checks: Any) -> None:
+        self.checks, self.read = checks, 0
+
+    def __call__(self, number: int, batch: Any) -> Any:
+        order, self.read = self.read, self.read + 1
+        return self.checks(number, batch, order)
 
 
 def _is_loader(data: Any) -> bool:

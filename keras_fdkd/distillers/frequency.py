@@ -217,6 +217,8 @@ class FrequencyDistiller(CrossModalDistiller):
             frequency.split(feature)  # A cutoff that leaves a band empty is refused here.
             self.align_heads = self._heads("align", feature) if align_weight else {}
             self.band_task_heads = self._heads("band_task", feature) if band_task_weight else {}
+        for band in frequency.compared:  # One home for a weight, whoever asks for it.
+            frequency.variables[f"{band}_weight"] = self.term_weights.variable_of[f"{band}_loss"]
         frequency.attach()
 
     def _heads(self, kind: str, feature: keras.KerasTensor) -> dict[str, BandClassifier]:
@@ -309,18 +311,12 @@ class FrequencyDistiller(CrossModalDistiller):
     def terms(
         self, compared: dict[str, Any], y: Any, sample_weight: Any
     ) -> tuple[dict[str, tuple[Any, Any]], dict[str, Any]]:
-        weights = {
-            band: self.term_weights.tensor(f"{band}_loss")
-            for band in self.frequency.bands
-            if f"{band}_loss" in self.term_weights
+        weight = compared.get(POSITION_WEIGHT, sample_weight)
+        losses, similarity = self.frequency.compare(compared["bands"], weight, compared["mask"])
+        terms = {
+            f"{band}_loss": (self.term_weights.tensor(f"{band}_loss"), value)
+            for band, value in losses.items()
         }
-        losses, similarity = self.frequency.compare(
-            compared["bands"],
-            {band: band in weights for band in self.frequency.bands},
-            compared.get(POSITION_WEIGHT, sample_weight),
-            compared["mask"],
-        )
-        terms = {f"{band}_loss": (weights[band], value) for band, value in losses.items()}
         monitors = {f"{band}_similarity": value for band, value in similarity.items()}
         for kind, heads, sides in (
             ("align", self.align_heads, 2),

@@ -38,13 +38,13 @@ class BothChecks:
         for pair, checks in self._pairs(x):
             checks.arrays(pair, y)
 
-    def __call__(self, number: int, batch: Any) -> Any:
-        """Return a batch of a data set, unless something in it is wrong."""
+    def __call__(self, number: int, batch: Any, order: int | None = None) -> Any:
+        """Return a batch of a data set, unless something in it is wrong, see `DataChecks`."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        if self.is_needed(number):
+        if self.is_needed(number if order is None else order):
             self.structure(x, y)
             for pair, checks in self._pairs(x):
-                checks(number, (pair, y))
+                checks(number, (pair, y), order)
         return batch
 
     def is_needed(self, number: Any) -> Any:

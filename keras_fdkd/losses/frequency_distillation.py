@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.arguments import check_axis, check_choice, check_float_dtype, check_number
+from keras_fdkd.arguments import check_axis, check_choice, check_float_dtype
 from keras_fdkd.layers import FrequencySplit, Standardize
 from keras_fdkd.layers.standardize import SCALES
 from keras_fdkd.layers.step_resampler import StepResampler
@@ -14,6 +14,7 @@ from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
 from keras_fdkd.losses.log_mean_squared_error import LogMeanSquaredError
 from keras_fdkd.losses.pairs import check_outputs
 from keras_fdkd.losses.reduction import weighted_mean, weights_like
+from keras_fdkd.losses.tunable import Tunable
 
 _BAND_LOSSES = {"mse": keras.losses.MeanSquaredError, "log_mse": LogMeanSquaredError}
 
@@ -32,8 +33,8 @@ class FrequencyDistillation(CrossModalLoss):
         axis: Integer, the axis that is split; not the batch axis. Defaults to `-1`.
         standardize: `"variance"`, `"norm"` (the paper's) or `None`, see
             `keras_fdkd.layers.Standardize`. Defaults to `"variance"`.
-        low_weight, high_weight: Floats >= 0. A band of weight 0 is not compared. Default to `3.0`
-            and `1.0`.
+        low_weight, high_weight: Floats >= 0, may be set anew while training. A band whose weight is
+            0 from the beginning is not compared. Default to `3.0` and `1.0`.
         low_loss, high_loss: `"mse"`, `"log_mse"` or a `keras.losses.Loss` that takes teacher and
             student bands of shape `(batch, values)`. Default to `"mse"` and `"log_mse"`.
         teacher_layer_name, student_layer_name, name: See `CrossModalLoss`.
@@ -63,6 +64,8 @@ class FrequencyDistillation(CrossModalLoss):
     """
 
     takes_masks = True
+    low_weight = Tunable()
+    high_weight = Tunable()
 
     def __init__(
         self,
@@ -81,8 +84,6 @@ class FrequencyDistillation(CrossModalLoss):
         super().__init__(
             teacher_layer_name=teacher_layer_name, student_layer_name=student_layer_name, name=name
         )
-        check_number("low_weight", low_weight)
-        check_number("high_weight", high_weight)
         check_choice("standardize", standardize, SCALES, optional=True)
         check_axis(axis)
         check_float_dtype(dtype)
@@ -92,6 +93,8 @@ class FrequencyDistillation(CrossModalLoss):
                 f"Received: high_weight={high_weight}."
             )
         self.bands = ("low",) if cutoff is None else ("low", "high")
+        weights = {"low": low_weight, "high": high_weight}
+        self.compared = tuple(band for band in self.bands if weights[band])
         self.cutoff = cutoff
         self.axis = axis
         self.standardize = standardize
@@ -107,6 +110,15 @@ class FrequencyDistillation(CrossModalLoss):
         self._split = None if cutoff is None else FrequencySplit(cutoff, axis, **precise)
         centered = cutoff is not None  # Bands have no mean left.
         self._standardize = Standardize(standardize or "norm", axis, not centered, **precise)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        band = name.removesuffix("_weight")
+        if self._is_used and band in ("low", "high") and value and band not in self.compared:
+            raise ValueError(
+                f"The {band} band had weight 0 when the loss was made, so it is not compared: make "
+                f"the loss and the distiller anew. Received: {name}={value!r}."
+            )
+        super().__setattr__(name, value)
 
     def split(self, feature: Any) -> dict[str, Any]:
         """Return the bands of a feature, by name."""
@@ -131,7 +143,6 @@ class FrequencyDistillation(CrossModalLoss):
     def compare(
         self,
         bands: dict[str, tuple[Any, Any]],
-        weights: dict[str, float],
         sample_weight: Any,
         mask: Any = None,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -139,7 +150,6 @@ class FrequencyDistillation(CrossModalLoss):
 
         Args:
             bands: By name, a pair of what `split` made of teacher and student.
-            weights: By name; those of weight 0 are left out.
             sample_weight: Shape `(batch,)` or, of positions, `(batch, ...)`; or `None`.
             mask: Boolean, shape `(batch, ...)`: the positions that count; or `None` for all.
         """
@@ -150,7 +160,7 @@ class FrequencyDistillation(CrossModalLoss):
             size = pair[0].shape[self.axis] if self.standardize == "variance" else 1
             cosine = ops.sum(units[0] * units[1], axis=self.axis) / size
             similarity[band] = _valid_mean(cosine, mask)
-            if weights[band]:
+            if band in self.compared:
                 compared = units if self.standardize else pair
                 losses[band] = self._band_loss(band, compared, sample_weight, mask)
         return losses, similarity
@@ -208,9 +218,8 @@ class FrequencyDistillation(CrossModalLoss):
         teacher, student, mask = self.without_padding(*pair, mask)
         teacher, student = self.split(teacher), self.split(student)
         bands = {band: (teacher[band], student[band]) for band in self.bands}
-        weights = {"low": self.low_weight, "high": self.high_weight}
-        losses, _ = self.compare(bands, weights, sample_weight, mask)
-        return sum(weights[band] * value for band, value in losses.items())
+        losses, _ = self.compare(bands, sample_weight, mask)
+        return sum(self.use(f"{band}_weight") * value for band, value in losses.items())
 
     def get_config(self) -> dict[str, Any]:
         config = {
