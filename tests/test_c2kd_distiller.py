@@ -7,7 +7,9 @@ from conftest import assert_golden, classifier, cross_entropy, gradient, momentu
 from keras import ops
 
 from keras_fdkd import C2KDDistiller
-from keras_fdkd.distillers.c2kd_terms import bidirectional_terms, kendall
+from keras_fdkd.distillers import rank_correlation
+from keras_fdkd.distillers.c2kd_terms import bidirectional_terms
+from keras_fdkd.distillers.rank_correlation import kendall
 from keras_fdkd.layers import LogitProxy
 
 SETS = ("student", "teacher", "student_proxy", "teacher_proxy")
@@ -74,6 +76,83 @@ def test_kendall_with_ties():
     logits = {"student": a, "teacher": b, "student_proxy": a, "teacher_proxy": b}
     _, selected = bidirectional_terms(logits, np.zeros(a.shape, bool), krc=-1.0)
     np.testing.assert_array_equal(ops.convert_to_numpy(selected), np.array(expected) > -1)
+
+
+def pair_by_pair(a, b):
+    """Numerator and denominator of tau-b in NumPy, all pairs."""
+    i, j = np.triu_indices(a.shape[1], 1)
+    signs = [np.int64(x[:, i] > x[:, j]) - np.int64(x[:, i] < x[:, j]) for x in (a, b)]
+    untied = np.abs(signs).sum(2, dtype="int64")
+    return (signs[0] * signs[1]).sum(1), np.sqrt(np.prod(untied, axis=0, dtype="float64"))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 64, 127, 128, 129, 300])
+@pytest.mark.parametrize("values", [2, 9, 10**6])
+def test_kendall_of_any_size(classes, values):
+    """By pairs up to 128 classes, by sorting above; with many ties, few and none."""
+    rng = np.random.default_rng(classes)
+    a, b = rng.integers(values, size=(2, 5, classes)).astype("float32")
+    a[0] = 2.0
+    b[1] = a[1]
+    a[2], b[2] = np.arange(classes), -np.arange(classes)
+    a[3, ::2] = b[3, ::3] = -np.inf  # Masked classes are tied.
+    excess, scale = (ops.convert_to_numpy(value) for value in kendall(a, b))
+    expected = pair_by_pair(a, b)
+    np.testing.assert_array_equal(excess, expected[0])
+    np.testing.assert_allclose(scale, expected[1], rtol=1e-6)
+    assert excess[1] == scale[1]
+    assert excess[2] == -scale[2]
+
+
+def test_kendall_of_many_classes_needs_little_memory():
+    """No array has as many entries as there are pairs, by far."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 3, 3000)).astype("float32")
+    largest = []
+    original = rank_correlation.ops
+
+    class Watched:
+        def __getattr__(self, name):
+            function = getattr(original, name)
+
+            def call(*args, **kwargs):
+                result = function(*args, **kwargs)
+                largest.extend(np.prod(x.shape) for x in [result] if hasattr(x, "shape"))
+                return result
+
+            return call
+
+    rank_correlation.ops = Watched()
+    try:
+        excess, _ = kendall(a, b)
+    finally:
+        rank_correlation.ops = original
+    np.testing.assert_array_equal(ops.convert_to_numpy(excess), pair_by_pair(a, b)[0])
+    assert max(largest) <= 3 * 4096 * 64  # The pairs are 3 * 4.5 million.
+
+
+def test_kendall_refuses_what_it_cannot_count():
+    with pytest.raises(ValueError, match="at most 46340 classes. Received: 50000"):
+        kendall(np.zeros((1, 50000), "float32"), np.zeros((1, 50000), "float32"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_masked_classes_have_finite_terms(dtype):
+    rng = np.random.default_rng(0)
+    stacked = rng.normal(size=(4, 8, 6)).astype(dtype)
+    stacked[:, :, 5] = -np.inf
+    stacked[0, 0, 1] = stacked[1, 1, 2] = stacked[2, 2] = stacked[3, 3, 3] = -np.inf
+    target = ops.convert_to_tensor(np.eye(6)[rng.integers(5, size=8)] > 0)
+
+    def total(stacked):
+        logits = {k: stacked[i] for i, k in enumerate(SETS)}
+        terms, _ = bidirectional_terms(logits, target, -1.0, dtype=dtype)
+        return sum(terms.values())
+
+    assert np.isfinite(float(total(ops.convert_to_tensor(stacked))))
+    slope = gradient(total, stacked)
+    assert np.isfinite(slope).all()
+    assert slope.any()
 
 
 @pytest.mark.parametrize("scale", [0.0, 1000.0])

@@ -6,7 +6,18 @@ import pytest
 from conftest import gradient
 from keras import ops
 
-from keras_fdkd.layers import BandClassifier, FeatureProjector, FrequencySplit, Standardize
+from keras_fdkd import layers
+from keras_fdkd.layers import (
+    BandClassifier,
+    ContrastiveMemory,
+    FeatureProjector,
+    FeatureRegressor,
+    FrequencySplit,
+    LayerAttention,
+    LogitProxy,
+    Standardize,
+    StepResampler,
+)
 from keras_fdkd.losses import LogMeanSquaredError
 
 
@@ -172,11 +183,66 @@ def test_layers_refuse_sizes(bad):
         Standardize("norm", axis=1, center=False, epsilon=1e-6),
         BandClassifier(4),
         FeatureProjector(9),
+        StepResampler(7),
     ],
 )
 def test_layer_config_round_trip(layer):
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
+
+
+def built(name):
+    """A layer of each class, built, and its inputs."""
+    x = np.random.default_rng(0).normal(size=(4, 8, 6)).astype("float32")
+    layer, inputs = {
+        "BandClassifier": (BandClassifier(3), [x]),
+        "ContrastiveMemory": (ContrastiveMemory(9, dim=4, negatives=5, seed=0), [x, x]),
+        "FeatureProjector": (FeatureProjector(5), [x]),
+        "FeatureRegressor": (FeatureRegressor((4, 5)), [x]),
+        "FrequencySplit": (FrequencySplit(), [x]),
+        "LayerAttention": (LayerAttention(4), [[x], [x, x[..., :3]]]),
+        "LogitProxy": (LogitProxy(3), [x]),
+        "Standardize": (Standardize(), [x]),
+        "StepResampler": (StepResampler(5), [x]),
+    }[name]
+    layer(*inputs)
+    return layer, inputs
+
+
+def policies(layer):
+    """The names of the policies of a layer and of all inside it that cast."""
+    parts = layer._flatten_layers()  # Keras has no public way to all of them.
+    # A Sequential hands its inputs on to these two, whose policies say nothing.
+    idle = ("Functional", "InputLayer")
+    return [part.dtype_policy.name for part in parts if type(part).__name__ not in idle]
+
+
+@pytest.mark.parametrize("name", layers.__all__)
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float32"])
+def test_a_saved_layer_keeps_its_policy(name, policy):
+    """Whatever is the global policy where it is loaded, built and called."""
+    before = keras.config.dtype_policy()
+    other = {"mixed_bfloat16": "float32", "float32": "mixed_bfloat16"}[policy]
+    try:
+        keras.config.set_dtype_policy(policy)
+        layer, inputs = built(name)
+        expected, outputs = policies(layer), keras.tree.flatten(layer(*inputs))
+        saved = keras.saving.serialize_keras_object(layer)
+        keras.config.set_dtype_policy(other)
+        again = keras.saving.deserialize_keras_object(saved)
+        again(*inputs)
+        again.set_weights(layer.get_weights())
+        found = keras.tree.flatten(again(*inputs))
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert set(expected) <= {policy, "float32"}
+    assert expected[0] == policy
+    assert policies(again) == expected
+    assert [v.dtype for v in again.variables] == [v.dtype for v in layer.variables]
+    for x, y in zip(outputs, found, strict=True):
+        assert keras.backend.standardize_dtype(x.dtype) == keras.backend.standardize_dtype(y.dtype)
+        x, y = (ops.convert_to_numpy(ops.stop_gradient(ops.cast(v, "float32"))) for v in (x, y))
+        np.testing.assert_array_equal(x, y)
 
 
 def test_log_mean_squared_error_sample_weight():

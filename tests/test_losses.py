@@ -336,6 +336,22 @@ def test_labels_of_dkd():
     np.testing.assert_allclose(binary[1:], [binary[0]] * 2, rtol=1e-6)
 
 
+def test_labels_that_are_no_classes():
+    teacher, student = draw(4, 3), draw(4, 3, seed=1)
+    for wrong in ([0, 1, 2, 3], [0.0, 0.5, 1.0, 2.0], [[0], [1], [2], [7]], [0.0, np.nan, 1, 1]):
+        for labels in (np.array(wrong), np.array(wrong, "float32")):
+            with pytest.raises(ValueError, match="integers below 3.*Received: labels from"):
+                DKD().compute_loss(teacher, student, labels)
+    # Tensors are not looked at: their samples have no loss and no gradient, the others both.
+    y = np.array([2, 3, 1, 255], "int32")
+    found, (slope,) = probe([DKD()], [teacher], [student], [ops.convert_to_tensor(y)])
+    expected = values(DKD(), teacher, student, np.array([2, -1, 1, -1]))
+    np.testing.assert_allclose(found[0][[0, 2]], expected[[0, 2]], rtol=1e-6)
+    assert np.isnan(found[0][[1, 3]]).all()
+    assert slope[[0, 2]].any()
+    assert not slope[[1, 3]].any()
+
+
 @pytest.mark.parametrize("y", [np.zeros((4, 5)), np.zeros((4, 2, 3)), {"a": np.zeros(4)}])
 def test_labels_of_another_shape(y):
     with pytest.raises(ValueError, match="or one-hot, for logits of shape"):
@@ -379,6 +395,70 @@ def test_hard_logits(loss):
             np.testing.assert_allclose(found[constant], 32)
             assert not slopes[constant].any()
         assert (found[7] >= 16).all()  # One sample has no correlation within classes.
+
+
+def infinite_logits():
+    """Masked classes on one side or both, infinite ones, and such as leave float32 in a sum."""
+    inf = np.float32(np.inf)
+    x, masked = draw(4, 3), draw(4, 3, seed=1)
+    masked[0, 1] = masked[1, :2] = masked[2] = -inf
+    both = draw(4, 3, seed=2)
+    both[masked == -inf] = -inf
+    up = x.copy()
+    up[0, 2] = up[1, :2] = up[2] = inf
+    mixed = np.array([[inf, -inf, 0], [-inf, inf, -inf], [3e38, -3e38, 0], [-3e38, 3e38, inf]])
+    cases = [masked, both, up, mixed.astype("float32"), x]
+    return [(teacher, student) for teacher in cases for student in cases]
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [KD(), KD(1e-3), KD(1e4), DKD(), DKD(1, 1, 1e-3), DIST(), DIST(1, 1, 1e-3)],
+    ids=lambda loss: f"{loss.name}-{loss.temperature}",
+)
+def test_infinite_logits(loss):
+    teachers, students = zip(*infinite_logits(), strict=True)
+    y = [None, np.array([0, 1, 2, 1], "int32")]
+    for labels in y if isinstance(loss, DKD) else y[:1]:
+        found, slopes = probe([loss] * len(students), teachers, students, [labels] * len(students))
+        for case, (value, slope) in enumerate(zip(found, slopes, strict=True)):
+            assert np.isfinite(value).all(), case
+            assert np.isfinite(slope).all(), case
+            assert not slope[np.isinf(students[case])].any(), case
+
+
+@pytest.mark.parametrize("loss", [KD(2.0), DKD(1, 8, 2.0), DIST(1, 0, 2.0)], ids=type)
+def test_masked_classes_are_no_classes(loss):
+    """What is masked on both sides might as well not be there."""
+    teacher, student, y = draw(4, 5), draw(4, 5, seed=1), np.array([0, 4, 3, 0], "int32")
+    kept = [0, 3, 4]
+    masked = [np.where(np.isin(np.arange(5), kept), x, -np.inf) for x in (teacher, student)]
+    labels = (np.searchsorted(kept, y), y) if isinstance(loss, DKD) else (None, None)
+    pairs = [(teacher[:, kept], student[:, kept]), [x.astype("float32") for x in masked]]
+    if isinstance(loss, DIST):  # Which correlates entries, of which zeros are some.
+        p = [np.exp(x / 2) / np.exp(x / 2).sum(1, keepdims=True) for x in masked]
+        expected = 4 * (1 - np.array([np.corrcoef(*rows)[0, 1] for rows in zip(*p, strict=True)]))
+    else:
+        expected = values(loss, *pairs[0], labels[0])
+    np.testing.assert_allclose(values(loss, *pairs[1], labels[1]), expected, rtol=1e-5)
+    slopes = [
+        gradient(lambda v, t=t, y=y: ops.sum(loss.call(t, v, y)), np.array(s))
+        for (t, s), y in zip(pairs, labels, strict=True)
+    ]
+    assert not slopes[1][:, [1, 2]].any()
+    if not isinstance(loss, DIST):
+        np.testing.assert_allclose(slopes[1][:, kept], slopes[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [KD(), DKD(), DIST(1, 0)], ids=type)
+def test_broken_logits_stay_broken(loss):
+    teacher, student = draw(4, 3), draw(4, 3, seed=1)
+    for broken in (teacher, student):
+        broken[1, 2] = np.nan
+        found = values(loss, teacher, student)
+        assert np.isnan(found[1])
+        if not isinstance(loss, DIST):  # Which compares over the batch.
+            assert np.isfinite(found[[0, 2, 3]]).all()
 
 
 def test_two_classes_have_no_others():

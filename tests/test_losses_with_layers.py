@@ -236,6 +236,84 @@ def test_crd_half_precision_and_maps():
     assert all(np.isfinite(score).all() for score in scores)
 
 
+def test_crd_checks_the_index():
+    loss, _ = small_crd()
+    for good in (
+        np.arange(9),
+        np.array([8, 0, 3], "uint8"),
+        np.arange(9)[:, None],
+        np.zeros(0, int),
+    ):
+        loss.check_index(good)
+    for bad, words in (
+        (np.arange(9) - 1, r"must be in 0\.\.8.*Received: numbers from -1 to 7"),
+        (np.arange(10), r"must be in 0\.\.8.*Received: numbers from 0 to 9"),
+        (np.array([2**32 + 3]), "must be in"),
+        (np.array([1, 5, 3, 5]), "each sample once.*Received: 5 more than once"),
+        (np.arange(9) / 2, "integers of shape.*dtype float64"),
+        (np.ones(3, bool), "integers of shape.*dtype bool"),
+        (np.zeros((3, 2), int), r"integers of shape.*Received: shape \(3, 2\)"),
+        (np.array(3), r"integers of shape.*Received: shape \(\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            loss.check_index(bad)
+    _, memory = small_crd()
+    for bad in (np.array([0.0, 1.0, 2.0], "float32"), np.zeros((3, 2), "int32")):
+        with pytest.raises(ValueError, match="`index` must hold the numbers"):
+            memory(*features(), training=True, index=bad)
+
+
+@pytest.mark.parametrize(
+    "index", [[2, -1, 7], [-5, 3, 9], [9, 1000, -9], [0, 2**31 - 1, 8], [-(2**31), 0, 0]]
+)
+def test_crd_steps_with_numbers_out_of_range(index):
+    """In a compiled step they move no bank, and their samples alone have no loss."""
+    index = np.array(index, "int32")
+    known = (index >= 0) & (index < 9)
+    teacher, student = features()
+    model, x = harness(CRD(9, dim=4, negatives=20, seed=0), teacher, student)
+    x["index"] = index
+    memory = model.adapter
+    banks = arrays([memory.teacher_memory, memory.student_memory])
+    embeds = [
+        unit(embed(f))
+        for embed, f in zip(
+            (memory.embed_teacher, memory.embed_student), (teacher, student), strict=True
+        )
+    ]
+    value, found = step(model, x)
+    assert np.isnan(value)
+    gradient = found(model.features[0].embeddings)
+    assert np.isfinite(gradient).all()
+    assert not gradient[~known].any()
+    assert gradient[known].any() == known.any()
+    assert all(np.isfinite(found(v)).all() for v in memory.trainable_variables)
+    after = arrays([memory.teacher_memory, memory.student_memory])
+    seen = np.isin(np.arange(9), index[known])
+    for old, new, v in zip(banks, after, embeds, strict=True):
+        np.testing.assert_array_equal(new[~seen], old[~seen])
+        if known.any() and len(set(index[known])) == known.sum():
+            rows = index[known]
+            np.testing.assert_allclose(new[rows], unit(0.5 * old[rows] + 0.5 * v[known]), atol=1e-6)
+    # `Z` is that of the known samples, or still to be set.
+    z = arrays([memory.log_z_teacher, memory.log_z_student])
+    assert np.isfinite(z).all() if known.any() else np.isneginf(z).all()
+
+
+def test_crd_z_is_that_of_the_known():
+    inputs = features()
+    logs = []
+    for index in (np.array([4, 2, -1]), np.array([4, 2])):
+        keras.utils.set_random_seed(0)
+        _, memory = small_crd(negatives=40000)  # So many that the draw hardly matters.
+        keep = len(index) if (index >= 0).all() else 3
+        scores = memory(*(f[:keep] for f in inputs), training=True, index=index)
+        assert all(np.isfinite(score[:2]).all() for score in arrays(scores))
+        assert all(np.isnan(score[2:]).all() for score in arrays(scores))
+        logs.append(arrays([memory.log_z_teacher, memory.log_z_student]))
+    np.testing.assert_allclose(*logs, atol=0.05)
+
+
 def test_crd_needs_the_index_in_training():
     assert CRD.needs_index
     _, memory = small_crd()
@@ -432,6 +510,13 @@ def test_afd_traces_with_an_unknown_batch():
     maps = [np.ones((2, *x.shape[1:]), "float32") for x in inputs]
     # Constant maps have the same value whatever their size.
     np.testing.assert_allclose(model.predict(maps, verbose=0), [0, 0], atol=1e-6)
+
+
+def test_afd_without_layers():
+    with pytest.raises(ValueError, match="`teacher_layer_name` is required.*Received: teacher_lay"):
+        AFD()
+    with pytest.raises(ValueError, match="`student_layer_name` is required"):
+        AFD(teacher_layer_name=["a"])
 
 
 def test_afd_arguments():

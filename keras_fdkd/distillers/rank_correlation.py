@@ -6,6 +6,7 @@ from keras import ops
 
 # Up to here all pairs at once take fewer operations, and little memory.
 _FEW = 128
+_BLOCK = 64
 # `rank * n + rank` and the number of pairs must fit into int32.
 _MOST = 46340
 
@@ -19,7 +20,8 @@ def kendall(a: Any, b: Any) -> tuple[Any, Any]:
 
     Up to 128 entries it compares all pairs; from there on it counts the swaps of a merge sort, in
     `log2(n)` sorts of all entries: memory grows with `batch * n` and time with
-    `batch * n * log2(n)**2`. Both count the same integers.
+    `batch * n * log2(n)**2`; XLA takes seconds to compile the sorts, once. Both count the same
+    integers.
 
     Args:
         a: Float, shape `(batch, n)`, with at most 46340 columns.
@@ -99,10 +101,15 @@ def _count_ties(smaller: Any) -> Any:
 
 def _count_inversions(x: Any) -> Any:
     """Count the pairs of a row, integers in `0 .. n - 1`, of which the first is the larger."""
-    n = x.shape[-1]
-    size = 1 << (n - 1).bit_length()
+    n, width = x.shape[-1], _BLOCK
+    size = max(width, 1 << (n - 1).bit_length())
     x = ops.pad(x, [(0, 0), (0, size - n)], constant_values=n)
-    total, width = 0, 1
+    # The first levels at once, pair by pair: as sorts they would take longest to compile and run.
+    blocks = ops.reshape(x, (-1, size // width, width))
+    earlier = ops.arange(width)[:, None] < ops.arange(width)
+    inverted = ops.logical_and(earlier, blocks[..., :, None] > blocks[..., None, :])
+    total = ops.sum(ops.cast(inverted, "int32"), axis=(1, 2, 3))
+    x = ops.sort(blocks, axis=-1)
     while width < size:
         # Blocks of two sorted halves, merged; the last bit tells the halves apart.
         second = ops.cast(ops.arange(2 * width) >= width, "int32")

@@ -8,6 +8,7 @@ from keras_fdkd.layers.frequency_split import FrequencySplit
 from keras_fdkd.layers.layer_attention import LayerAttention
 from keras_fdkd.layers.logit_proxy import LogitProxy
 from keras_fdkd.layers.standardize import Standardize
+from keras_fdkd.layers.step_resampler import StepResampler
 
 __all__ = [
     "BandClassifier",
@@ -18,4 +19,5 @@ __all__ = [
     "LayerAttention",
     "LogitProxy",
     "Standardize",
+    "StepResampler",
 ]

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.arguments import check_integer
+from keras_fdkd.layers.positions import mean_over_positions
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -20,11 +21,17 @@ class BandClassifier(keras.layers.Layer):
         **kwargs: See `keras.layers.Layer`.
 
     Call args:
-        inputs: Band, shape `(batch, dim)`; with further axes, `(batch, ..., dim)`, the rectified
-            band is averaged over them.
+        inputs: Band, shape `(batch, dim)`; with further axes, `(batch, positions..., dim)`, the
+            rectified band is averaged over them.
+        mask: Boolean, shape `(batch, positions...)`, true at the positions to average; the average
+            of none is 0. Defaults to `None`: all, or those of the mask that Keras attached to
+            `inputs`.
 
     Returns:
         Logits, shape `(batch, num_classes)`.
+
+    Raises:
+        ValueError: If `num_classes` is no positive integer, or the mask does not fit.
 
     Example:
     >>> import numpy as np
@@ -45,11 +52,12 @@ class BandClassifier(keras.layers.Layer):
         self.dense.build((None, input_shape[-1]))
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
-        x = ops.relu(inputs)
-        if len(x.shape) > 2:
-            x = ops.mean(x, axis=tuple(range(1, len(x.shape) - 1)))
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        x = mean_over_positions(ops.relu(inputs), mask)
         return self.dense.call(x)  # What Keras does around a layer has been done for this one.
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        return None  # No positions are left.
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
         return input_shape[0], self.num_classes

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.arguments import is_integer
+from keras_fdkd.layers.positions import check_mask
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -26,12 +27,17 @@ class FeatureRegressor(keras.layers.Layer):
         inputs: Student feature of the same rank, at least as large along each axis of the map.
         training: Boolean. Whether the batch normalization uses the batch. Defaults to `None`:
             what the layer around it says.
+        mask: Boolean, shape of `inputs` without its last axis, true at the positions that count.
+            What stands at the others is taken for 0, and of the outputs only those that see none of
+            them count in the statistics of the batch normalization. Defaults to `None`: all, or
+            those of the mask that Keras attached to `inputs`.
 
     Returns:
         Tensor of shape `(batch, *target_shape)`.
 
     Raises:
-        ValueError: If the target is no such shape, or the feature is of another rank or too small.
+        ValueError: If the target is no such shape, the feature is of another rank or too small, or
+            the mask does not fit.
 
     Example:
     >>> import numpy as np
@@ -60,7 +66,7 @@ class FeatureRegressor(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         plan = plan_convolution(input_shape, self.target_shape)
-        self._padding = [padding for _, _, padding in plan]
+        self._plan = plan
         channels = self.target_shape[-1]
         options: dict[str, Any] = {"dtype": self.dtype_policy, "name": "linear"}
         if plan:
@@ -75,11 +81,34 @@ class FeatureRegressor(keras.layers.Layer):
         self.batch_norm.build((None, *self.target_shape))
         self.built = True
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         x = inputs
-        if any(self._padding):
-            x = ops.pad(x, [(0, 0), *((n, n) for n in self._padding), (0, 0)])
-        return ops.relu(self.batch_norm(self.linear(x), training=training))
+        check_mask(mask, x.shape)
+        if mask is not None:
+            mask = ops.cast(mask, "bool")
+            x = ops.where(ops.expand_dims(mask, -1), x, 0.0)
+            mask = self._mask_of_outputs(mask)
+        if any(padding for _, _, padding in self._plan):
+            x = ops.pad(x, [(0, 0), *((n, n) for _, _, n in self._plan), (0, 0)])
+        return ops.relu(self.batch_norm(self.linear(x), training=training, mask=mask))
+
+    def _mask_of_outputs(self, mask: Any) -> Any:
+        """Return where the convolution saw valid positions alone (and zeros around the map)."""
+        if all(part == (1, 1, 0) for part in self._plan):
+            return mask
+        kernels, strides, paddings = zip(*self._plan, strict=True)
+        padded = ops.pad(
+            ops.cast(ops.logical_not(mask), "float32"), [(0, 0), *((n, n) for n in paddings)]
+        )
+        seen = ops.max_pool(
+            ops.expand_dims(padded, -1), kernels, strides, "valid", data_format="channels_last"
+        )
+        return ops.squeeze(seen, -1) <= 0
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        if previous_mask is None:
+            return None
+        return self._mask_of_outputs(ops.cast(previous_mask, "bool"))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
         return input_shape[0], *self.target_shape

@@ -6,6 +6,8 @@ import keras
 from keras import ops
 
 from keras_fdkd.arguments import check_integer
+from keras_fdkd.layers.positions import mean_over_positions
+from keras_fdkd.numerics import precise_dtype
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -89,6 +91,7 @@ class LayerAttention(keras.layers.Layer):
             *([keras.layers.ReLU(dtype=policy)] if relu else []),
         ]
         stack = keras.Sequential(layers, name=name)
+        stack.dtype_policy = policy  # Its constructor takes none, and it casts what comes in.
         stack.build(shape)
         return stack
 
@@ -96,7 +99,7 @@ class LayerAttention(keras.layers.Layer):
         queries, keys = (
             ops.stack(
                 [
-                    layer(ops.mean(x, axis=tuple(range(1, len(x.shape) - 1))), training=training)
+                    layer(mean_over_positions(x), training=training)
                     for layer, x in zip(layers, maps, strict=True)
                 ],
                 axis=1,
@@ -105,7 +108,7 @@ class LayerAttention(keras.layers.Layer):
         )
         keys = self.bilinear(keys, training=training)
         keys = ops.reshape(keys, (-1, len(student), len(teacher), self.dim))
-        dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        dtype = precise_dtype(self.compute_dtype)
         scores = ops.cast(ops.einsum("nstd,ntd->nts", keys, queries), dtype)
         places = ops.matmul(self.teacher_positions, ops.transpose(self.student_positions))
         scores = (scores + ops.cast(places, dtype)) / self.dim**0.5

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.arguments import check_integer
+from keras_fdkd.layers.positions import mean_over_positions
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -22,14 +23,18 @@ class LogitProxy(keras.layers.Layer):
         **kwargs: See `keras.layers.Layer`.
 
     Call args:
-        inputs: Feature, shape `(batch, ..., channels)`; a vector, a sequence or a map.
+        inputs: Feature, shape `(batch, positions..., channels)`; a vector, a sequence or a map.
         training: Boolean, whether the statistics of the batch are used and kept.
+        mask: Boolean, shape `(batch, positions...)`, true at the positions to average; the mean of
+            none is 0. Defaults to `None`: all, or those of the mask that Keras attached to
+            `inputs`.
 
     Returns:
         Logits, shape `(batch, num_classes)`.
 
     Raises:
-        ValueError: If a size is no positive integer, or the feature has no known channels.
+        ValueError: If a size is no positive integer, the feature has no known channels, or the mask
+            does not fit.
 
     Example:
     >>> import numpy as np
@@ -68,12 +73,13 @@ class LogitProxy(keras.layers.Layer):
         self.head.build((None, units))
         self.built = True
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        x = inputs
-        if len(x.shape) > 2:
-            x = ops.mean(x, axis=tuple(range(1, len(x.shape) - 1)))
-        x = self.normalization(self.dense(x), training=training)
+    def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
+        x = self.dense(mean_over_positions(inputs, mask))
+        x = self.normalization(x, training=training)
         return self.head(ops.leaky_relu(x, negative_slope=0.1))
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        return None  # No positions are left.
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
         return input_shape[0], self.num_classes

@@ -1,2 +1,107 @@
-class StepResampler:
-    pass
+"""StepResampler: sequences of any length as sequences of one length."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_fdkd.arguments import check_integer
+from keras_fdkd.layers.positions import check_mask
+from keras_fdkd.numerics import as_dtype, precise
+
+
+@keras.saving.register_keras_serializable(package="keras_fdkd")
+class StepResampler(keras.layers.Layer):
+    """Resample the valid steps of a sequence to a fixed number, linearly.
+
+    Of `L` valid steps, taken in order as `0 .. L - 1`, output `j` is what stands, by linear
+    interpolation, at `j * (L - 1) / (steps - 1)`: the first is the first valid step, the last the
+    last. One valid step is repeated, and without any the outputs are zeros, as are their gradients.
+    So sequences of two modalities with rates and lengths of their own become comparable step by
+    step.
+
+    Args:
+        steps: Integer, the number of steps that come out. Of one step, it is the middle of the
+            sequence.
+        **kwargs: See `keras.layers.Layer`.
+
+    Call args:
+        inputs: Sequence, shape `(batch, time, dim)`; `time` may be unknown. Half precision is
+            interpolated in float32.
+        mask: Boolean, shape `(batch, time)`, true at the valid steps, which may lie anywhere; the
+            rest has no effect. Defaults to `None`: all, or those of the mask that Keras attached to
+            `inputs`.
+
+    Returns:
+        Tensor of shape `(batch, steps, dim)`, without a mask.
+
+    Raises:
+        ValueError: If `steps` is no positive integer, the inputs are no sequence, or the mask does
+            not fit.
+
+    Example:
+    >>> import numpy as np
+    >>> x = np.array([[[0.0], [10.0], [20.0], [99.0]]], "float32")
+    >>> y = StepResampler(5)(x, mask=np.array([[True, True, True, False]]))
+    >>> ops.convert_to_numpy(y)[0, :, 0].tolist()
+    [0.0, 5.0, 10.0, 15.0, 20.0]
+    """
+
+    def __init__(self, steps: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_integer("steps", steps)
+        self.steps = steps
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        if len(input_shape) != 3:
+            raise ValueError(
+                "A sequence of shape (batch, time, dim) is needed; reshape maps and vectors. "
+                f"Received: shape {tuple(input_shape)}."
+            )
+        self.built = True
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        check_mask(mask, inputs.shape)
+        if mask is None and inputs.shape[1] == self.steps:
+            return as_dtype(inputs, self.compute_dtype)
+        x = precise(inputs)
+        time = ops.shape(x)[1]
+        if mask is None:
+            return as_dtype(self._mix(time, lambda n: ops.take(x, n, axis=1)), self.compute_dtype)
+        mask = ops.cast(mask, "bool")
+        place = ops.arange(time, dtype="int32")
+        # Valid steps first. The keys are unique, so any sort keeps the order.
+        order = ops.sort(ops.where(mask, place, place + time), axis=1) % time
+        count = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
+
+        def step(n: Any) -> Any:
+            n = ops.take_along_axis(order, n, axis=1)
+            return ops.take_along_axis(x, ops.expand_dims(n, -1), axis=1)
+
+        mixed = ops.where(ops.expand_dims(count, -1) > 0, self._mix(count, step), 0.0)
+        return as_dtype(mixed, self.compute_dtype)
+
+    def _mix(self, count: Any, step: Callable[[Any], Any]) -> Any:
+        """Return the outputs, from how many valid steps there are and a function that reads them.
+
+        Places are counted in whole numbers: what falls on a step equals it.
+        """
+        last = ops.maximum(ops.cast(count, "int32") - 1, 0)
+        numbers, parts = ops.arange(self.steps, dtype="int32"), self.steps - 1
+        if self.steps == 1:
+            numbers, parts = numbers + 1, 2  # The middle.
+        scaled = last * numbers
+        low, rest = scaled // parts, scaled % parts
+        below, above = step(low), step(low + ops.cast(rest > 0, "int32"))
+        share = ops.expand_dims(ops.cast(rest, below.dtype) / parts, -1)
+        return below * (1.0 - share) + above * share
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        return None  # All steps are valid.
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
+        return input_shape[0], self.steps, input_shape[2]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "steps": self.steps}
