@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import classifier, cross_entropy, pairs
 
-from keras_fdkd import FrequencyDistiller
+from keras_fdkd import FrequencyDistiller, MutualDistiller
 
 
 @pytest.fixture
@@ -17,6 +17,18 @@ def student():
     x, y = pairs()
     distiller.fit(x, y, verbose=0)
     return distiller.student
+
+
+def test_a_distiller_points_to_its_student(tmp_path):
+    distiller = FrequencyDistiller(classifier(6), classifier(4))
+    for format in ("tf_saved_model", "onnx"):
+        with pytest.raises(ValueError, match=r"Call `distiller\.student\.export\(\.\.\.\)`"):
+            distiller.export(tmp_path / "distiller", format=format)
+    other = FrequencyDistiller(classifier(4), classifier(6))
+    mutual = MutualDistiller({"audio": distiller, "video": other})
+    with pytest.raises(ValueError, match=r"distiller\.distillers\[name\]\.student\.export"):
+        mutual.export(tmp_path / "distiller")
+    assert not list(tmp_path.iterdir())
 
 
 # What the exporters themselves warn of.

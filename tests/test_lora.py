@@ -25,9 +25,9 @@ def adapted(size, rank=2, int8=False):
     x = keras.layers.Flatten()(x)
     x = keras.layers.Dense(16, "relu", name="pool")(x)
     model = keras.Model(inputs, keras.layers.Dense(3, name="logits")(x))
-    if int8:
-        model.quantize("int8")
     for name in ("einsum", "pool") if int8 else ("einsum", "conv", "pool"):
+        if int8:
+            model.get_layer(name).quantize("int8")
         model.get_layer(name).enable_lora(rank, lora_alpha=3.0)
     return model
 
@@ -82,7 +82,7 @@ def assert_equal(first, second):
 
 
 def factors(model):
-    return [ops.convert_to_numpy(v) for v in model.variables if v.name.startswith("lora_")]
+    return [ops.convert_to_numpy(v) for v in model.trainable_variables if "lora_" in v.name]
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -108,6 +108,23 @@ def test_a_loaded_distiller_goes_on(make, tmp_path):
     first, second = train(distiller), train(loaded)
     for name, values in first.items():
         np.testing.assert_allclose(second[name], values, rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+def test_alpha_comes_with_its_factors(tmp_path):
+    teacher, alphas, x = classifier(6), [1.0, 5.0], pairs()[0]["student"]
+    distiller, other = [CrossModalDistiller(teacher, classifier(4), losses=[KD()]) for _ in alphas]
+    for made, alpha in zip((distiller, other), alphas, strict=True):
+        made.student.get_layer("feature").enable_lora(2, alpha)
+        train(compiled(made))
+    distiller.save_weights(tmp_path / "d.weights.h5")
+    other.predict(x, verbose=0)  # Compiled with the alpha of before.
+    other.load_weights(tmp_path / "d.weights.h5")
+    np.testing.assert_array_equal(other.predict(x, verbose=0), distiller.predict(x, verbose=0))
+    strange = CrossModalDistiller(classifier(6), classifier(4), losses=[KD()])
+    strange.student.get_layer("feature").enable_lora(2, 7.0)
+    with pytest.raises(ValueError, match="teacher of fingerprint"):
+        compiled(strange).load_weights(tmp_path / "d.weights.h5")
+    assert strange.student.get_layer("feature").lora_alpha == 7.0
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])

@@ -1,6 +1,7 @@
 """Files of distillers: training goes on as if it had never stopped, with or without the teacher."""
 
 import json
+import warnings
 import zipfile
 
 import h5py
@@ -173,6 +174,22 @@ def test_weights_hold_no_teacher(tmp_path):
                *distiller.band_task_heads.values(), distiller.term_weights]  # fmt: skip
     assert shapes == sorted(tuple(weight.shape) for model in trained for weight in model.weights)
     assert "optimizer/vars/1" in found
+
+
+def test_a_file_that_does_not_fit_changes_nothing(tmp_path):
+    distiller = compiled(frequency())
+    classifier(4, batch_norm=True).save_weights(tmp_path / "plain.weights.h5")
+    wide = FrequencyDistiller(classifier(6, features=20), classifier(4, features=24))
+    compiled(wide).save_weights(tmp_path / "wide.weights.h5")
+    found = [*distiller.variables, *distiller.optimizer.variables]
+    before = [np.array(ops.convert_to_numpy(variable)) for variable in found]
+    for name in ("plain", "wide"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras's, of the optimizer.
+            with pytest.raises(ValueError, match="could not be loaded"):
+                distiller.load_weights(tmp_path / f"{name}.weights.h5")
+        for variable, value in zip(found, before, strict=True):
+            np.testing.assert_array_equal(ops.convert_to_numpy(variable), value)
 
 
 def test_a_whole_file_brings_its_teacher(tmp_path):

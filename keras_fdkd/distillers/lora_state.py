@@ -11,6 +11,7 @@ import numpy as np
 # Keras walks the attributes of a model by name and private ones last, so after the layers whose
 # factors it sets to zero: https://github.com/keras-team/keras/issues/23244.
 ATTRIBUTE = "_unmerged"
+_ALPHA = "alpha"
 
 
 class LoraState(keras.Layer):
@@ -19,47 +20,57 @@ class LoraState(keras.Layer):
     Keras writes `kernel + a @ b` where the kernel was, and sets both factors to zero when it reads
     a file. That is right for serving; training could not go on, as two factors of zero get no
     gradient. This layer, an attribute of a model, writes all variables of the layers with factors,
-    quantized ones too, and puts them back. The file holds the kernels of these layers twice.
+    quantized ones too, and their `lora_alpha`, and puts them back. The file holds the kernels of
+    these layers twice.
 
     Args:
-        variables: Function that returns the variables of the model.
+        layers: Function that returns the layers of the model, nested ones too.
         trained: Whether the model trains. To a frozen one merged kernels are as good.
     """
 
-    def __init__(self, variables: Callable[[], list[Any]], trained: bool = True) -> None:
+    def __init__(self, layers: Callable[[], list[keras.Layer]], trained: bool = True) -> None:
         super().__init__(name="lora_state")
-        self._find = variables
+        self._find = layers
         self._trained = trained
 
-    def _unmerged(self) -> list[Any]:
-        """Return the variables of all layers with factors; those of a layer share a path."""
-        found = self._find()
-        layers = {_layer(variable) for variable in found if variable.name.startswith("lora_")}
-        return [variable for variable in found if _layer(variable) in layers]
+    def _adapted(self) -> list[keras.Layer]:
+        return [layer for layer in self._find() if has_lora(layer)]
 
     def save_own_variables(self, store: Any) -> None:
-        for number, variable in enumerate(self._unmerged()):
-            store[str(number)] = variable
+        for number, layer in enumerate(self._adapted()):
+            # Keras forgets it: a layer that is made from its configuration has its rank here.
+            store[f"{number}_{_ALPHA}"] = np.asarray(layer.lora_alpha, "float64")
+            for position, variable in enumerate(layer.variables):
+                store[f"{number}_{position}"] = variable
 
     def load_own_variables(self, store: Any) -> None:
-        variables, count = self._unmerged(), len(list(store.keys()))
-        if not (variables and count):
-            if variables or count:
-                self._warn(count, variables)
+        layers, names = self._adapted(), set(store.keys())
+        if not (layers and names):
+            if layers or names:
+                self._warn(layers, sum(name.endswith(_ALPHA) for name in names))
             return
-        values = [np.asarray(store[str(number)]) for number in range(count)]
-        shapes = [tuple(variable.shape) for variable in variables]
-        if [value.shape for value in values] != shapes:
+        values = {name: np.asarray(store[name]) for name in names}
+        variables = {
+            f"{number}_{position}": variable
+            for number, layer in enumerate(layers)
+            for position, variable in enumerate(layer.variables)
+        }
+        alphas = {f"{number}_{_ALPHA}": layer for number, layer in enumerate(layers)}
+        shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+        came = {name: value.shape for name, value in values.items() if not name.endswith(_ALPHA)}
+        if came != shapes:
             raise ValueError(
                 "The file was written by a model with other LoRA layers or of another rank. Call "
                 "`enable_lora` on the same layers with the same rank, or pass "
                 "`skip_mismatch=True` to begin anew with factors of zero. "
-                f"Received: shapes {[value.shape for value in values]} in the file for {shapes}."
+                f"Received: shapes {[*came.values()]} in the file for {[*shapes.values()]}."
             )
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
+        for name, variable in variables.items():
+            variable.assign(values[name])
+        for name, layer in alphas.items():
+            layer.lora_alpha = float(values[name])
 
-    def _warn(self, count: int, variables: list[Any]) -> None:
+    def _warn(self, layers: list[keras.Layer], count: int) -> None:
         if not self._trained:
             return
         if count:
@@ -67,13 +78,13 @@ class LoraState(keras.Layer):
                 "The file was written by a model with LoRA, and this one has none: the factors are "
                 "merged into its kernels, which all train from here. To go on with LoRA, call "
                 "`enable_lora` on the layers, build and compile the distiller, and call its "
-                f"`load_weights` with this file. Received: {count} variables of layers with LoRA."
+                f"`load_weights` with this file. Received: LoRA in {count} layers of the file."
             )
         else:
             message = (
                 "The file holds no factors of LoRA, and Keras has set those of this model to zero, "
                 "where they get no gradient. Load such a file before `enable_lora`. "
-                f"Received: a model with LoRA in {len({*map(_layer, variables)})} layers."
+                f"Received: LoRA in {len(layers)} layers of the model."
             )
         warnings.warn(message, stacklevel=2)
 
@@ -97,7 +108,7 @@ def with_lora_state(model: keras.Model) -> Iterator[None]:
     if hasattr(model, ATTRIBUTE):  # A distiller has its own.
         yield
         return
-    attach(model, ATTRIBUTE, lambda: model.variables)
+    attach(model, ATTRIBUTE, lambda: flat_layers(model))
     try:
         yield
     finally:
@@ -109,5 +120,12 @@ def attach(model: keras.Model, name: str, *args: Any, **kwargs: Any) -> None:
     object.__setattr__(model, name, LoraState(*args, **kwargs))
 
 
-def _layer(variable: Any) -> str:
-    return variable.path.rpartition("/")[0]
+def flat_layers(model: keras.Model) -> list[keras.Layer]:
+    """Return the layers inside a model, and those inside of them."""
+    # `layers` has those of the first level alone, and only of models: no public name has all.
+    return model._flatten_layers(include_self=False)
+
+
+def has_lora(layer: keras.Layer) -> bool:
+    """Whether `enable_lora` was called on a layer."""
+    return getattr(layer, "lora_enabled", False)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_fdkd.distillers.lora_state import ATTRIBUTE, attach
+from keras_fdkd.distillers.lora_state import ATTRIBUTE, attach, flat_layers, has_lora
 from keras_fdkd.distillers.several_processes import SeveralProcesses
 from keras_fdkd.files import is_local, written_whole
 from keras_fdkd.layers.contrastive_memory import ContrastiveMemory
@@ -29,18 +29,24 @@ class Resumable(SeveralProcesses):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        attach(self, ATTRIBUTE, lambda: self._own_variables(frozen=False))
-        attach(self, _OF_TEACHERS, lambda: self._own_variables(frozen=True), trained=False)
+        attach(self, ATTRIBUTE, lambda: self._own_layers(frozen=False))
+        attach(self, _OF_TEACHERS, lambda: self._own_layers(frozen=True), trained=False)
 
     def _inner(self) -> list["Resumable"]:
         """Return the distillers inside this one, which write states of their own."""
         return [layer for layer in self.layers if isinstance(layer, Resumable)]
 
-    def _own_variables(self, frozen: bool) -> list[Any]:
-        """Return the variables of the frozen teachers, or all others."""
-        kept = {id(v) for teacher in self._frozen_teachers() for v in teacher.variables}
-        others = {id(v) for inner in self._inner() for v in inner.variables}
-        return [v for v in self.variables if (id(v) in kept) is frozen and id(v) not in others]
+    def _own_layers(self, frozen: bool) -> list[keras.Layer]:
+        """Return the layers of the frozen teachers, or all others."""
+        kept, others = [
+            {id(layer) for model in models for layer in flat_layers(model)}
+            for models in (self._frozen_teachers(), self._inner())
+        ]
+        return [
+            layer
+            for layer in flat_layers(self)
+            if (id(layer) in kept) is frozen and id(layer) not in others
+        ]
 
     def _left_out(self) -> list[Any]:
         """Return what files of weights go without: frozen teachers, and the LoRA of theirs."""
@@ -131,6 +137,7 @@ class Resumable(SeveralProcesses):
         if not whole:
             kwargs.setdefault("objects_to_skip", self._left_out())
         before = self._values(with_teachers=whole)
+        alphas = {layer: layer.lora_alpha for layer in flat_layers(self) if has_lora(layer)}
         try:
             super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
             if not (whole or skip_mismatch):
@@ -138,7 +145,12 @@ class Resumable(SeveralProcesses):
         except BaseException:  # Keras reads what it can before it raises.
             for variable, value in before:
                 variable.assign(value)
+            for layer, alpha in alphas.items():
+                layer.lora_alpha = alpha
             raise
+        if any(layer.lora_alpha != alpha for layer, alpha in alphas.items()):
+            # A number, which compiled steps hold as a constant.
+            self.train_function = self.test_function = self.predict_function = None
 
     def _values(self, with_teachers: bool) -> list[tuple[Any, Any]]:
         """Return the variables that a file may change, with their values."""
