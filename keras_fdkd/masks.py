@@ -1,6 +1,5 @@
 """Keras masks of the tensors that a tap hands out."""
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,6 +7,8 @@ import keras
 from keras import ops
 
 from keras_fdkd.graphs import Place, made_by, runs_code_of_keras, settled
+
+_MISFIT = "The Keras mask of an output must tell of each of its positions."
 
 
 class MaskReader(keras.layers.Layer):
@@ -115,9 +116,20 @@ def masked_outputs(model: keras.Model, tensors: Mapping[str, Any]) -> list[str]:
     inputs = keras.tree.map_structure(
         lambda entry: keras.KerasTensor(entry.shape, entry.dtype), model.input
     )
-    with contextlib.suppress(NotImplementedError):
+    try:
         traced.compute_output_spec(inputs)
+    except Exception as error:
+        if _MISFIT in str(error):
+            raise
+        # A layer inside runs on real values alone: what the symbols tell is left.
+        return [name for name, tensor in asked.items() if _is_noted(Place(tensor))]
     return [name for name, reader in readers.items() if reader.found]
+
+
+def _is_noted(place: Place) -> bool:
+    """Whether Keras noted a mask, for which it gives no public name, inside nested models too."""
+    ends = (place.tensor, settled(place).tensor)
+    return any(getattr(tensor, "_keras_mask", None) is not None for tensor in ends)
 
 
 def _may_meet_mask(tensor: keras.KerasTensor) -> bool:
@@ -128,12 +140,8 @@ def _may_meet_mask(tensor: keras.KerasTensor) -> bool:
         if step is None or id(settled(place).tensor) in seen:
             continue
         seen.add(id(step.output.tensor))
-        # Keras notes masks here and gives no public name to it; other code may make masks inside.
-        noted = any(
-            getattr(entry, "_keras_mask", None) is not None
-            for entry in (place.tensor, step.output.tensor)
-        )
-        if noted or not runs_code_of_keras(step.operation):
+        # Other code than Keras's may make masks inside.
+        if _is_noted(place) or not runs_code_of_keras(step.operation):
             return True
         waiting += step.inputs
     return False
@@ -146,7 +154,7 @@ def _check_shape(mask: Any, inputs: Any) -> None:
     )
     if not fits:
         raise ValueError(
-            "The Keras mask of an output must tell of each of its positions. A layer that changes "
-            "their number hands on the mask of its input: give it a `compute_mask`, or tap another "
-            f"layer. Received: mask of shape {came} for an output of shape {tuple(inputs.shape)}."
+            f"{_MISFIT} A layer that changes their number hands on the mask of its input: give it "
+            "a `compute_mask`, or tap another layer. "
+            f"Received: mask of shape {came} for an output of shape {tuple(inputs.shape)}."
         )

@@ -231,17 +231,21 @@ def test_own_call_must_hand_out_one_tensor():
 def test_torch_module_of_unknown_output():
     import torch
 
+    class Listed(torch.nn.Linear):
+        def forward(self, inputs):
+            return super().forward(torch.tensor(inputs.tolist()))  # Keras cannot derive its output.
+
     wrapper = keras.layers.TorchModuleWrapper
-    model = keras.Sequential([keras.Input((4,)), wrapper(torch.nn.Linear(4, 3))])
-    model(INPUT)
-    try:
-        spec = FeatureTap(model, {}, "teacher").spec["predictions"]
-    except ValueError as error:
-        assert "TorchModuleWrapper(module, output_shape=...)" in str(error)
-    else:
-        assert spec.shape == (None, 3)
-    with pytest.raises(ValueError, match="cannot be reached|TorchModuleWrapper"):
-        FeatureTap(model, {"features": "nothing"}, "teacher")
+    for module in (torch.nn.Linear(4, 3), Listed(4, 3)):
+        model = keras.Sequential([keras.Input((4,)), wrapper(module)])
+        model(INPUT)
+        for features in ({"features": None}, {"features": "nothing"}):
+            with pytest.raises(ValueError, match=r"TorchModuleWrapper\(module, output_shape=...\)"):
+                FeatureTap(model, features, "teacher")
+    with pytest.raises(ValueError, match="could not be derived"):
+        FeatureTap(model, {}, "teacher")
+    known = keras.Sequential([keras.Input((4,)), wrapper(module, output_shape=(None, 3))])
+    assert FeatureTap(known, {}, "teacher").spec["predictions"].shape == (None, 3)
 
 
 def image_model(channels_last):

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from conftest import cross_entropy
 
-from keras_fdkd import FrequencyDistiller, fingerprint
+from keras_fdkd import CrossModalDistiller, FrequencyDistiller, fingerprint
+from keras_fdkd.losses import KD
+from keras_fdkd.model_checks import check_own_training, check_preprocessor
 
 keras_hub = pytest.importorskip("keras_hub", reason="`nox -s hub` installs it")
 
@@ -81,3 +83,24 @@ def test_layers_by_path(inside):
     assert np.isfinite(logs["loss"]).all()
     feature, _ = distiller.predict_features({"teacher": text, "student": image})
     assert feature.shape == (16, 16)
+
+
+def test_preprocessed_by_hand_a_task_predicts_what_it_did():
+    """The advice of `check_preprocessor`, followed."""
+    task = image_classifier()
+    converter = keras_hub.layers.ResNetImageConverter(image_size=(16, 16), scale=1 / 255.0)
+    task.preprocessor = keras_hub.models.ResNetImageClassifierPreprocessor(converter)
+    images = np.random.default_rng(0).integers(0, 255, (8, 16, 16, 3)).astype("float32")
+    labels = np.arange(8) % 3
+    expected = task.predict(images, verbose=0)
+    with pytest.raises(ValueError, match="model.preprocessor = None"):
+        check_preprocessor(task, "teacher")
+    x, y = task.preprocessor(images, labels)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(y), labels)
+    x = keras.ops.convert_to_numpy(task.preprocessor(images))
+    task.preprocessor = None
+    check_preprocessor(task, "teacher")
+    check_own_training(task)
+    distiller = CrossModalDistiller(task, image_classifier(), losses=[KD()])
+    found = distiller.predict_teacher(x)["predictions"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)

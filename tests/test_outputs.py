@@ -46,14 +46,14 @@ ENDS = [
     (lambda h: dense("softmax")(h)[:, :2], P, "softmax", "Dense 'head'"),
     (lambda h: ops.cast(dense("softmax")(h), "float16"), P, "softmax", "Dense 'head'"),
     (
-        lambda h: layers.Dropout(0.1)(layers.Identity()(layers.Reshape((3, 1))(dense("sigmoid")(h)))),
+        lambda h: layers.Dropout(0.1)(layers.Reshape((3, 1))(dense("sigmoid")(h))),
         P, "sigmoid", "Dense 'head'",
     ),
     (lambda h: layers.Lambda(lambda v: v, output_shape=(3,))(dense()(h)), None, None, "Lambda"),
     (lambda h: Own(name="own")(dense()(h)), None, None, "Own 'own'"),
     (lambda h: ops.softmax(dense()(h), axis=0), None, None, "`ops.softmax`"),
     (layers.EinsumDense("ab,bc->ac", 3), L, None, "EinsumDense"),
-    (lambda h: layers.Average()([dense("softmax")(h), Own()(h)]), None, None, "Average"),
+    (lambda h: layers.Average()([dense("softmax")(h), Own()(dense()(h))]), None, None, "Average"),
     (
         lambda h: layers.Average()([layers.Dense(3, "softmax")(h), layers.Dense(3, "softmax")(h)]),
         P, "softmax", "Average",
