@@ -1,31 +1,37 @@
 """OutputStore: rows of a teacher's outputs, found by key, in memory or in files."""
 
 import contextlib
-import io
+import hashlib
 import json
-import math
-import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_fdkd.data.row_files import CHECKS, INPUTS, KEYS, RowFiles, broken
 from keras_fdkd.files import written_whole
+from keras_fdkd.fingerprints import row_keys
 
-_KEYS, _SPEC, _COMPLETE = "keys", "spec.json", "complete.json"
-_INPUTS = "inputs"  # what the teacher saw: tells samples of one key apart
+_COMPLETE = "complete.json"
+_PIECE = 2**26  # bytes to check at once
 
 
 class OutputStore:
     """Named arrays of the same number of rows, each row under a 64-bit key.
 
     In a folder every array is one flat file that is only appended to, the keys last, so that what a
-    killed process left is cut back to whole rows. A store counts as complete by a file of its own,
-    which appears in one step; complete stores are memory-mapped, by as many processes as like.
+    killed process left is cut back to whole rows. Each row has a checksum, which is compared when
+    the row is first read. Which rows are all there, and what they are, stands in a file of its own
+    that appears in one step. Complete stores are memory-mapped, by as many processes as like, and
+    may be added to.
 
     Args:
         folder: Where to keep the files; `None` for memory.
+        names: Of the arrays. Defaults to `None`: those of the first rows.
+
+    Raises:
+        ValueError: If files in the folder are torn, edited or missing.
 
     Example:
     >>> store = OutputStore()
@@ -36,15 +42,18 @@ class OutputStore:
     [2.0, 1.0, 2.0]
     """
 
-    def __init__(self, folder: "Path | None" = None) -> None:
-        self.folder = folder
-        self._buffers: dict[str, Any] = {}
-        self._spec: dict[str, tuple[tuple[int, ...], str]] = {}
+    def __init__(
+        self, folder: "Path | None" = None, names: "Collection[str] | None" = None
+    ) -> None:
+        self.folder, self.names = folder, names
         self.arrays: dict[str, np.ndarray] = {}
-        self.keys = np.empty(0, "uint64")
+        self.keys = self.inputs = np.empty(0, "uint64")
+        self._files: RowFiles | None = None
+        self._pieces: dict[str, list[np.ndarray]] = {}
+        self.passes: list[list[int]] = []
+        self._set({})
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._read_spec()
+            self._files = RowFiles(folder, names)
 
     @property
     def is_complete(self) -> bool:
@@ -54,36 +63,31 @@ class OutputStore:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Keep other processes from writing; they wait. The lock dies with its process."""
-        if self.folder is None:
+        if self._files is None:
             yield
             return
-        with (self.folder / "lock").open("w") as lock:
-            with contextlib.suppress(ImportError):  # Windows has no `fcntl`.
-                import fcntl
+        with self._files.locked():
+            yield
 
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            self._read_spec()  # Another process may have written it while this one waited.
-            try:
-                yield
-            finally:
-                for file in self._buffers.values():
-                    file.close()
-                self._buffers = {}
+    def resume(self) -> None:
+        """Cut off what is not whole, and open the rows that are there.
 
-    def resume(self) -> np.ndarray:
-        """Cut off what is not whole, and return the keys of the rows that are there."""
-        if self.folder is None or not self._spec:
-            return self.keys
-        files = {name: self._path(name) for name in self._all()}
-        sizes = {name: self._row_bytes(name) for name in self._all()}
-        rows = min(
-            path.stat().st_size // sizes[name] if path.exists() else 0
-            for name, path in files.items()
-        )
-        for name, path in files.items():
-            if path.exists():
-                os.truncate(path, rows * sizes[name])
-        return np.fromfile(files[_KEYS], "uint64") if rows else self.keys
+        Rows that a complete store counts are taken as they are; those behind are checked.
+        """
+        if self._files is None or self._files.spec is None:
+            return
+        sure = 0
+        if self.is_complete:
+            said = self._read_complete()
+            sure, self.passes = said["rows"], said["passes"]
+            self._files.check_rows(sure)
+        self._set({})
+        self._files.cut(self._files.whole_rows())
+        self._open(self._files.whole_rows())
+        if (bad := self._first_broken(sure)) is not None:
+            self._set({})  # Windows cannot cut files that are mapped.
+            self._files.cut(bad)
+            self._open(bad)
 
     def append(self, keys: np.ndarray, inputs: np.ndarray, rows: dict[str, np.ndarray]) -> None:
         """Add rows; the first ones say which arrays there are, of which shapes and dtypes.
@@ -93,105 +97,179 @@ class OutputStore:
             inputs: Keys of what the teacher saw, shape `(rows,)`.
             rows: By name, shape `(rows, ...)`.
         """
-        if not self._spec:
-            self._spec = {name: (x.shape[1:], x.dtype.name) for name, x in rows.items()}
-            if self.folder is not None:
-                with written_whole(self.folder / _SPEC) as part:
-                    part.write_text(json.dumps(self._spec))
-        told = {_INPUTS: inputs.astype("uint64"), _KEYS: keys.astype("uint64")}
-        for name, values in {**rows, **told}.items():
-            shape, dtype = self._all()[name]
-            if (values.shape[1:], values.dtype.name) != (tuple(shape), dtype):
-                raise ValueError(
-                    f"The teacher's output {name!r} changed from {dtype} of shape {tuple(shape)} a "
-                    f"sample to {values.dtype} of {values.shape[1:]}: features must have one shape."
-                )
-            file = self._file(name)
-            file.write(np.ascontiguousarray(values).tobytes())
-            file.flush()
+        told = {INPUTS: inputs.astype("uint64"), KEYS: keys.astype("uint64")}
+        if self._files is None:
+            for name, values in {**rows, **told}.items():
+                self._pieces.setdefault(name, []).append(values)
+            return
+        checks = _checksums(told[KEYS], told[INPUTS], rows)
+        self._files.append(rows, {CHECKS: checks, **told})
 
-    def complete(self) -> None:
-        """Say that all rows are there."""
-        for file in self._buffers.values():
-            if self.folder is not None:
-                os.fsync(file.fileno())
-        if self.folder is not None:
-            with written_whole(self.folder / _COMPLETE) as part:
-                part.write_text("{}")
+    def complete(self, batches: "list[int] | None" = None) -> None:
+        """Say that all rows are there.
+
+        Args:
+            batches: The number of batches and the size of the first one of the data set that was
+                read to the end. Defaults to `None`: unknown.
+        """
+        if self._files is None:
+            return
+        self._files.sync()
+        count = self._files.whole_rows()
+        passes = [*self.passes, batches] if batches and batches not in self.passes else self.passes
+        said = {"rows": count, "digest": self._digest(count), "passes": passes}
+        with self._writing_complete() as part:
+            part.write_text(json.dumps(said))
+
+    def note_pass(self, batches: "list[int] | None") -> None:
+        """Note that another data set was read to the end, and all of it was there."""
+        if self.is_complete and batches and batches not in self.passes:
+            self._note([*self.passes, batches])
+
+    def forget_passes(self) -> None:
+        """Let data sets be read to the end again: something in training did not fit."""
+        if self.is_complete:
+            self._note([])
+
+    def _note(self, passes: list[list[int]]) -> None:
+        self.passes = passes
+        # On storage that is read-only nothing could be added either.
+        with contextlib.suppress(OSError), self._writing_complete() as part:
+            part.write_text(json.dumps({**self._read_complete(), "passes": passes}))
+
+    def _writing_complete(self) -> contextlib.AbstractContextManager[Path]:
+        return written_whole(self.folder / _COMPLETE)  # type: ignore[operator]
 
     def open(self) -> None:
-        """Open the store for reading."""
-        arrays = {name: self._read(name) for name in self._all()}
-        self.keys = np.asarray(arrays.pop(_KEYS))
-        self.inputs = np.asarray(arrays.pop(_INPUTS))
-        self.arrays = arrays
-        self._order = np.argsort(self.keys, kind="stable")
-        self._sorted = self.keys[self._order]
+        """Open the store for reading; of a complete one the rows that are sure."""
+        if self._files is None:
+            joined = {name: np.concatenate(values) for name, values in self._pieces.items()}
+            self._pieces = {}
+            self._set(joined)
+        elif not self.is_complete:
+            self._open(self._files.whole_rows())
+        else:
+            said = self._read_complete()
+            self.passes = said["passes"]
+            self._files.check_rows(said["rows"])
+            self._open(said["rows"])
+            if self._digest(said["rows"]) != said["digest"]:
+                named = [str(self._files.path(name)) for name in (KEYS, INPUTS, CHECKS)]
+                raise broken(" or ".join([*named, "spec.json"]), "it is not what was written")
 
     def take(self, keys: np.ndarray) -> dict[str, np.ndarray]:
         """Return the rows of the keys.
 
         Raises:
             KeyError: If one is not there.
+            ValueError: If a row is not what was written.
         """
         rows = self._rows(keys)
-        return {name: values[rows] for name, values in self.arrays.items()}
+        taken = {name: values[rows] for name, values in self.arrays.items()}
+        if self._files is not None and not self._checked[rows].all():
+            self._check(rows, taken)
+            self._checked[rows] = True
+        return taken
 
-    def agrees(self, keys: np.ndarray, inputs: np.ndarray) -> bool:
-        """Whether the rows of these keys, as far as they are there, are of these inputs."""
-        known = np.isin(keys, self.keys)
-        return bool((self.inputs[self._rows(keys[known])] == inputs[known]).all())
+    def check_all(self) -> None:
+        """Compare all rows with their checksums.
+
+        Raises:
+            ValueError: If a row is not what was written.
+        """
+        if (bad := self._first_broken(0)) is not None:
+            self._check(np.array([bad]), {k: v[bad : bad + 1] for k, v in self.arrays.items()})
+
+    def missing(self, keys: np.ndarray) -> np.ndarray:
+        """Return those of the keys that have no row."""
+        return keys[~self._places(keys)[0]]
+
+    def find_inputs(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which of the keys have a row, and what inputs it is of (0 where there is none)."""
+        found, rows = self._places(keys)
+        inputs = np.zeros(len(keys), "uint64")
+        inputs[found] = self.inputs[rows[found]]
+        return found, inputs
 
     def _rows(self, keys: np.ndarray) -> np.ndarray:
-        keys = np.asarray(keys).astype("uint64")
-        places = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
-        if not len(self._sorted) or (self._sorted[places] != keys).any():
+        found, rows = self._places(keys)
+        if not found.all():
             raise KeyError("no row with this key")
-        return self._order[places]
+        return rows
 
-    def contradictory(self) -> bool:
-        """Whether rows of one key are of different inputs."""
-        twins = np.flatnonzero(self._sorted[1:] == self._sorted[:-1])
-        return bool((self.inputs[self._order[twins]] != self.inputs[self._order[twins + 1]]).any())
+    def _places(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        keys = np.asarray(keys).astype("uint64")
+        if not len(self._sorted):
+            return np.zeros(len(keys), bool), np.zeros(len(keys), int)
+        places = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
+        return self._sorted[places] == keys, self._order[places]
+
+    def _open(self, rows: int) -> None:
+        assert self._files is not None  # noqa: S101
+        self._set(self._files.read(rows))
+
+    def _set(self, arrays: dict[str, np.ndarray]) -> None:
+        self.keys = np.asarray(arrays.pop(KEYS, self.keys))
+        self.inputs = np.asarray(arrays.pop(INPUTS, self.inputs))
+        self._checks = np.asarray(arrays.pop(CHECKS, self.keys))
+        self._checked = np.zeros(len(self.keys), bool)
+        self.arrays = arrays
+        self._order = np.argsort(self.keys, kind="stable")
+        self._sorted = self.keys[self._order]
+
+    def _check(self, rows: np.ndarray, taken: dict[str, np.ndarray]) -> None:
+        found = _checksums(self.keys[rows], self.inputs[rows], taken)
+        bad = rows[found != self._checks[rows]]
+        if len(bad):
+            assert self._files is not None  # noqa: S101
+            named = [str(self._files.path(name)) for name in sorted(self.arrays)]
+            raise broken(" or ".join(named), f"row {min(bad)} is not what was written")
+
+    def _first_broken(self, start: int) -> int | None:
+        each = max(1, sum(v[:1].nbytes for v in self.arrays.values()))
+        size = max(1, _PIECE // each)
+        for first in range(start, len(self.keys), size):
+            part = slice(first, first + size)
+            taken = {name: values[part] for name, values in self.arrays.items()}
+            found = _checksums(self.keys[part], self.inputs[part], taken)
+            bad = np.flatnonzero(found != self._checks[part])
+            if len(bad):
+                return first + int(bad[0])
+        return None
+
+    def _read_complete(self) -> dict[str, Any]:
+        path = self.folder / _COMPLETE  # type: ignore[operator]
+        try:
+            said = json.loads(path.read_text())
+            wanted = {"rows": int, "digest": str, "passes": list}
+            if all(isinstance(said[name], cls) for name, cls in wanted.items()):
+                return said
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise broken(path, "it is not what was written")
+
+    def _digest(self, rows: int) -> str:
+        """Return a digest of what tells the rows: their keys, their checksums and their form."""
+        assert self._files is not None  # noqa: S101
+        digest = hashlib.blake2b(json.dumps(self._files.spec).encode(), digest_size=8)
+        arrays = self._files.read(rows, (KEYS, INPUTS, CHECKS))
+        for name in (KEYS, INPUTS, CHECKS):
+            digest.update(np.ascontiguousarray(arrays[name]).data)
+        return digest.hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
         # A memory map would travel to the workers of a data loader as the whole array.
-        return {"folder": self.folder} if self.folder is not None else self.__dict__
+        if self.folder is None:
+            return self.__dict__
+        return {"folder": self.folder, "names": self.names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if len(state) > 1:
+        if len(state) > 2:
             self.__dict__.update(state)
         else:
-            self.__init__(state["folder"])  # type: ignore[misc]
+            self.__init__(**state)  # type: ignore[misc]
             self.open()
 
-    def _read_spec(self) -> None:
-        if self.folder is not None and (self.folder / _SPEC).exists():
-            spec = json.loads((self.folder / _SPEC).read_text())
-            self._spec = {name: (tuple(shape), dtype) for name, (shape, dtype) in spec.items()}
 
-    def _all(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        return {**self._spec, _INPUTS: ((), "uint64"), _KEYS: ((), "uint64")}
-
-    def _row_bytes(self, name: str) -> int:
-        shape, dtype = self._all()[name]
-        return math.prod(shape) * np.dtype(dtype).itemsize
-
-    def _path(self, name: str) -> Path:
-        assert self.folder is not None  # noqa: S101
-        return self.folder / f"{name}.bin"
-
-    def _file(self, name: str) -> Any:
-        if name not in self._buffers:
-            self._buffers[name] = (
-                io.BytesIO() if self.folder is None else self._path(name).open("ab")
-            )
-        return self._buffers[name]
-
-    def _read(self, name: str) -> np.ndarray:
-        shape, dtype = self._all()[name]
-        if self.folder is None:
-            return np.frombuffer(self._file(name).getvalue(), dtype).reshape((-1, *shape))
-        path = self._path(name)
-        rows = path.stat().st_size // self._row_bytes(name)
-        return np.memmap(path, dtype, "r", shape=(rows, *shape))
+def _checksums(keys: np.ndarray, inputs: np.ndarray, rows: dict[str, np.ndarray]) -> np.ndarray:
+    return row_keys([keys, inputs, *(rows[name] for name in sorted(rows))])

@@ -1,0 +1,155 @@
+"""teacher_identity: a name for what a teacher says, the same in every process."""
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_fdkd.data.hidden_weights import hidden_weights, kept_arrays, layers_of
+from keras_fdkd.fingerprints import fingerprint, row_keys
+
+_DROPPED = ("compile_config", "trainable")  # not part of what a frozen teacher computes
+
+
+def teacher_identity(distiller: Any, key: str | None, *further: Any) -> str:
+    """Return a name for what is read of the distiller's teacher.
+
+    It depends on the teacher's weights, its configuration (wiring and options) and what is read of
+    it. The names that Keras numbers (`dense_3`) count by their order alone.
+
+    Args:
+        distiller: With a frozen teacher.
+        key: Names the version of a teacher whose weights or configuration Keras cannot see.
+        *further: What else tells stores apart, in words for JSON.
+
+    Raises:
+        ValueError: If `key` is needed and missing.
+    """
+    teacher = distiller.teacher
+    if key is None and (held := hidden_weights(teacher)):
+        raise ValueError(
+            f"Keras cannot see all weights of the teacher: those of {held} may change unnoticed. "
+            "Pass `key=`, a name for this version of the teacher. Received: key=None."
+        )
+    config, names = _config(teacher, key)
+    paths = {
+        name: path and "/".join(names.get(part, part) for part in path.split("/"))
+        for name, path in distiller._teacher_tap.paths.items()
+    }
+    reads = sorted(distiller._teacher_reads)
+    arrays = [_digest(array) for array in kept_arrays(teacher)]
+    what = [reads, paths, config, _shared_weights(teacher), arrays, key, *further]
+    digest = hashlib.blake2b(json.dumps(what).encode(), digest_size=8).hexdigest()
+    return f"{fingerprint(teacher)}-{digest}"
+
+
+def _config(teacher: keras.Model, key: str | None) -> tuple[Any, dict[str, str]]:
+    """Return the configuration, and the automatic names in it by what they are called there."""
+    try:
+        with _at_rest(teacher):
+            config = json.loads(json.dumps(keras.saving.serialize_keras_object(teacher)))
+    except Exception as error:  # Layers of one's own may raise anything.
+        if key is None:
+            raise ValueError(
+                f"The teacher '{teacher.name}' has no configuration that tells it from others: "
+                "give its layers a `get_config`, or pass `key=`, a name for this version of the "
+                f"teacher. Received: key=None, and {type(error).__name__}: {error}"
+            ) from error
+        return type(teacher).__name__, {}
+    names: dict[str, str] = {}
+    _collect(config, names)
+    return _renamed(config, names), names
+
+
+@contextlib.contextmanager
+def _at_rest(teacher: keras.Model) -> Iterator[None]:
+    """Let modules of PyTorch, which write whether they ran in training, all say no."""
+    wrappers = [
+        layer for layer in layers_of(teacher) if type(layer).__name__ == "TorchModuleWrapper"
+    ]
+    before = [(part, part.training) for layer in wrappers for part in layer.module.modules()]
+    for part, _ in before:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part, training in before:
+            part.training = training
+
+
+def _collect(node: Any, names: dict[str, str]) -> None:
+    """Find the names that Keras gave, in the order in which they appear."""
+    if isinstance(node, dict):
+        cls = _snake_case(str(node.get("class_name", "")))
+        inner = node.get("config")
+        for holder in (node, inner if isinstance(inner, dict) else {}):
+            name = holder.get("name")
+            # `Bidirectional` names its two layers after the one it was given.
+            if cls and isinstance(name, str) and _is_automatic(name, cls):
+                names.setdefault(name, f"{cls}#{len(names)}")
+    if isinstance(node, (dict, list)):
+        for value in node.values() if isinstance(node, dict) else node:
+            _collect(value, names)
+
+
+def _is_automatic(name: str, cls: str) -> bool:
+    return re.fullmatch(rf"(forward_|backward_)?{re.escape(cls)}(_\d+)?", name) is not None
+
+
+def _renamed(node: Any, names: dict[str, str]) -> Any:
+    """Return a configuration with its automatic names made equal, wherever a layer is meant."""
+    if isinstance(node, list):
+        return [_renamed(value, names) for value in node]
+    if not isinstance(node, dict):
+        return node
+    node = {name: _renamed(value, names) for name, value in node.items()}
+    if "class_name" not in node:
+        return node
+    node = _layer(node, names)
+    if isinstance(node.get("config"), dict):
+        node["config"] = _layer(node["config"], names)
+    return node
+
+
+def _layer(node: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    node = {name: value for name, value in node.items() if name not in _DROPPED}
+    if isinstance(node.get("name"), str):
+        node["name"] = names.get(node["name"], node["name"])
+    for name in ("input_layers", "output_layers", "keras_history"):
+        if name in node:
+            node[name] = _references(node[name], names)
+    return node
+
+
+def _references(node: Any, names: dict[str, str]) -> Any:
+    """Return nested references `[layer, node, tensor]` by the equal names."""
+    if isinstance(node, dict):
+        return {name: _references(value, names) for name, value in node.items()}
+    if not isinstance(node, list):
+        return node
+    if len(node) == 3 and isinstance(node[0], str):
+        return [names.get(node[0], node[0]), *node[1:]]
+    return [_references(value, names) for value in node]
+
+
+def _shared_weights(teacher: keras.Model) -> list[list[int]]:
+    """Return which of the weights each layer has: which layers share them is part of the wiring."""
+    places = {id(weight): place for place, weight in enumerate(teacher.weights)}
+    return [
+        [places.get(id(weight), -1) for weight in layer.weights] for layer in layers_of(teacher)
+    ]
+
+
+def _digest(array: Any) -> str:
+    keys = row_keys(array.reshape(1, -1))
+    return f"{array.dtype}{array.shape}{keys[0]}"
+
+
+def _snake_case(name: str) -> str:
+    """Return a class's name as Keras begins the names of its objects."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
