@@ -7,9 +7,8 @@ import keras
 from keras import ops
 
 from keras_fdkd.arguments import check_axis, check_choice, check_float_dtype
-from keras_fdkd.layers import FrequencySplit, Standardize
+from keras_fdkd.layers import FrequencySplit, Standardize, StepResampler
 from keras_fdkd.layers.standardize import SCALES
-from keras_fdkd.layers.step_resampler import StepResampler
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
 from keras_fdkd.losses.log_mean_squared_error import LogMeanSquaredError
 from keras_fdkd.losses.pairs import check_outputs
