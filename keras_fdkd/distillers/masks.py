@@ -56,7 +56,7 @@ def check_masks(name: str, loss: Any, pair: tuple[Any, Any], masks: list[Any]) -
             f"The outputs that `{name}` compares carry a Keras mask, and `{type(loss).__name__}` "
             "would compare the padding too. Pool them first, or use a loss that leaves padding "
             "out, such as `KD`, `PKD`, `FitNet`, `AT` or `FrequencyDistillation`. "
-            f"Received: teacher {tuple(pair[0].shape)}, student {tuple(pair[1].shape)}."
+            f"Received: teacher {pair[0]}, student {pair[1]}."
         )
     positions = [tuple(output.shape[1:-1]) for output in pair]
     if positions[0] != positions[1]:

@@ -82,6 +82,7 @@ class MutualDistiller(TrainingModel):
         kwargs.setdefault("dtype", (scaled or policies)[0])
         super().__init__(**kwargs)
         self.autocast = False  # Each model casts its own inputs.
+        self.supports_masking = True  # Recorded outputs may carry masks.
         self._names = tuple(distillers)
         # Attributes that know their variables: PyTorch would find those of equal paths once.
         self._first, self._second = distillers.values()

@@ -70,6 +70,7 @@ class PairedModel(TrainingModel):
         kwargs.setdefault("dtype", student.dtype_policy)
         super().__init__(**kwargs)
         self.autocast = False  # Each model casts its own inputs.
+        self.supports_masking = True  # Recorded outputs may carry masks.
         self.teacher = teacher
         self.student = student
         self._teacher = side

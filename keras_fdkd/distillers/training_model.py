@@ -55,6 +55,9 @@ class TrainingModel(Resumable):
             if id(layer) not in teachers:
                 layer.trainable = value
 
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
+        """Return no mask: those of recorded outputs belong to the teacher, not to what comes out."""
+
     def _ids_of_teachers(self) -> set[int]:
         return {id(v) for teacher in self._frozen_teachers() for v in teacher.variables}
 
