@@ -86,7 +86,7 @@ def pair_by_pair(a, b):
     return (signs[0] * signs[1]).sum(1), np.sqrt(np.prod(untied, axis=0, dtype="float64"))
 
 
-@pytest.mark.parametrize("classes", [2, 3, 64, 127, 128, 129, 300])
+@pytest.mark.parametrize("classes", [2, 3, 128, 129, 300])
 @pytest.mark.parametrize("values", [2, 9, 10**6])
 def test_kendall_of_any_size(classes, values):
     """By pairs up to 128 classes, by sorting above; with many ties, few and none."""
