@@ -231,21 +231,28 @@ def test_own_call_must_hand_out_one_tensor():
 def test_torch_module_of_unknown_output():
     import torch
 
-    class Listed(torch.nn.Linear):
-        def forward(self, inputs):
-            return super().forward(torch.tensor(inputs.tolist()))  # Keras cannot derive its output.
-
-    wrapper = keras.layers.TorchModuleWrapper
-    for module in (torch.nn.Linear(4, 3), Listed(4, 3)):
-        model = keras.Sequential([keras.Input((4,)), wrapper(module)])
-        model(INPUT)
-        for features in ({"features": None}, {"features": "nothing"}):
-            with pytest.raises(ValueError, match=r"TorchModuleWrapper\(module, output_shape=...\)"):
-                FeatureTap(model, features, "teacher")
-    with pytest.raises(ValueError, match="could not be derived"):
-        FeatureTap(model, {}, "teacher")
+    wrapper, module = keras.layers.TorchModuleWrapper, torch.nn.Linear(4, 3)
+    model = keras.Sequential([keras.Input((4,)), wrapper(module)])
+    model(INPUT)
+    for features in ({"features": None}, {"features": "nothing"}):
+        with pytest.raises(ValueError, match=r"TorchModuleWrapper\(module, output_shape=...\)"):
+            FeatureTap(model, features, "teacher")
+    assert FeatureTap(model, {}, "teacher").spec["predictions"].shape == (None, 3)
     known = keras.Sequential([keras.Input((4,)), wrapper(module, output_shape=(None, 3))])
     assert FeatureTap(known, {}, "teacher").spec["predictions"].shape == (None, 3)
+
+
+def test_own_call_of_unknown_input_shapes():
+    class Shapeless(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.built = True
+
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(ValueError, match="could not be derived.*Wrap it as `keras.Model"):
+        FeatureTap(Shapeless(), {}, "teacher")
 
 
 def image_model(channels_last):

@@ -53,7 +53,10 @@ ENDS = [
     (lambda h: Own(name="own")(dense()(h)), None, None, "Own 'own'"),
     (lambda h: ops.softmax(dense()(h), axis=0), None, None, "`ops.softmax`"),
     (layers.EinsumDense("ab,bc->ac", 3), L, None, "EinsumDense"),
-    (lambda h: layers.Average()([dense("softmax")(h), Own()(dense()(h))]), None, None, "Average"),
+    (
+        lambda h: layers.Average()([layers.Dense(3, "softmax")(h), Own()(dense()(h))]),
+        None, None, "Average",
+    ),
     (
         lambda h: layers.Average()([layers.Dense(3, "softmax")(h), layers.Dense(3, "softmax")(h)]),
         P, "softmax", "Average",
