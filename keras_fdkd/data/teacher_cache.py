@@ -127,8 +127,10 @@ def cache_teacher(
         reading, hashes = read_arrays(data[TEACHER], batch_size, hashed=path is not None)
         contents = hashlib.blake2b(hashes.data, digest_size=8).hexdigest()
         store = _store(distiller, path, dtype, key, contents)
+        if store.is_complete:
+            store.open()
+            store.check_all()  # `fit` reads these rows by itself.
         fill(store, distiller, dtype, reading, verbose, augmented=False)
-        store.check_all()
         rest = {name: value for name, value in data.items() if name != TEACHER}
         return {**rest, TEACHER_OUTPUTS: store.arrays}
     reading = read_data_set(data)
