@@ -56,7 +56,7 @@ class TrainingModel(Resumable):
                 layer.trainable = value
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
-        """Return no mask: those of recorded outputs belong to the teacher, not to what comes out."""
+        """Return no mask: one of recorded outputs is the teacher's, not that of what comes out."""
 
     def _ids_of_teachers(self) -> set[int]:
         return {id(v) for teacher in self._frozen_teachers() for v in teacher.variables}

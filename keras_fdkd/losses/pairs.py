@@ -44,16 +44,23 @@ def check_outputs(
             )
 
 
-def check_logits(
-    loss: CrossModalLoss, teacher: Any, student: Any, maximum: int | None = None
-) -> None:
+def check_logits(loss: CrossModalLoss, teacher: Any, student: Any) -> None:
     """Raise unless both are logits of one shape `(batch, ..., classes)` with 2 classes or more."""
-    check_outputs(loss, teacher, student, 2, maximum)
+    check_outputs(loss, teacher, student, 2)
+    classes = teacher.shape[-1], student.shape[-1]
+    if len(teacher.shape) == len(student.shape) and None not in classes and len({*classes}) == 2:
+        raise ValueError(
+            f"`{type(loss).__name__}` needs logits of the same shape, of the same classes in the "
+            "same order. Give it the teacher's logits of the student's classes, "
+            "`keras.Model(teacher.input, keras.ops.take(teacher.output, classes, axis=-1))`, or "
+            "compare features (`PKD`, `FrequencyDistillation`). "
+            f"Received: teacher {tuple(teacher.shape)}, student {tuple(student.shape)}."
+        )
     check_same_shape(loss, teacher, student, slice(None))
     if student.shape[-1] == 1:
         raise ValueError(
             f"`{type(loss).__name__}` compares distributions over classes and needs one logit a "
-            "class, two for a binary task. "
+            "class, two for a binary task; for one logit there is `BinaryKD`. "
             f"Received: teacher {tuple(teacher.shape)}, student {tuple(student.shape)}."
         )
 
