@@ -258,3 +258,13 @@ def test_heads_and_adapters_have_the_policy_of_the_student(tmp_path):
         layers = [one.align_heads["low"], one.projector, one.adapters["fitnet"].regressor]
         assert {layer.dtype_policy.name for layer in layers} == {"mixed_bfloat16"}
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_logits_with_the_channels_first():
+    def maps(data_format):
+        shape = (3, 4, 4) if data_format == "channels_first" else (4, 4, 3)
+        inputs = keras.Input(shape)
+        return keras.Model(inputs, keras.layers.Conv2D(4, 1, data_format=data_format)(inputs))
+
+    with pytest.raises(ValueError, match="must give classes last"):
+        CrossModalDistiller(maps("channels_last"), maps("channels_first"), losses=[KD()])

@@ -70,6 +70,12 @@ def check_logits_end(name: str, side: str, tap: FeatureTap, key: str) -> None:
     """Raise if an output that `name` compares as logits ends in softmax or sigmoid."""
     if tap.meaning(key) == "probabilities":
         raise ValueError(_mend(name, side, tap.ends_in(key)))
+    if path := tap.channels_first_by(key):
+        raise ValueError(
+            f"`{name}` compares along the last axis, so the {side} must give classes last: put "
+            "`keras.layers.Permute((2, 3, 1))` at its end. "
+            f"Received: {side} output of shape {tap.spec[key].shape}, channels first by '{path}'."
+        )
 
 
 def first_rows(inputs: Any, rows: int) -> Any:
