@@ -1,5 +1,6 @@
 """Casts, norms and logits that stay finite: the numerics that layers and losses share."""
 
+import math
 from typing import Any
 
 import keras
@@ -92,12 +93,17 @@ def centered(x: Any, axis: Any) -> tuple[Any, Any]:
     return offset, safe_norm(ops.sum(ops.square(offset), axis=axis, keepdims=True))
 
 
-def bounded_logits(x: Any) -> Any:
-    """Return logits whose softmax, logarithms and divergences are finite.
+def bounded_logits(x: Any, temperature: Any = None) -> Any:
+    """Return logits, over the temperature, whose softmax, logarithms and divergences are finite.
 
-    An infinite logit (a masked class is -inf) and one beyond 1e28 (1e4 in float16) is brought to
-    that bound and has no gradient; NaN stays NaN.
+    One beyond 1e28 (1e4 in float16), as that of a masked class, -inf, is brought to that bound and
+    has no gradient. What comes of a fault, NaN and +inf, is NaN.
+
+    Args:
+        x: Logits.
+        temperature: What they are divided by. Defaults to `None`: nothing.
     """
     dtype = keras.backend.standardize_dtype(x.dtype)
     largest = _LARGEST_LOGIT.get(dtype, _LARGEST_LOGIT_OF_OTHERS)
-    return ops.clip(x, -largest, largest)
+    bounded = ops.clip(x if temperature is None else x / temperature, -largest, largest)
+    return ops.where(ops.equal(x, math.inf), math.nan, bounded)

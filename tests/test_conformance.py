@@ -14,6 +14,7 @@ LAYERS = [
     (layers.Standardize, {"scale": "norm", "center": False, "epsilon": 1e-6}, (2, 5)),
     (layers.BandClassifier, {"num_classes": 3}, (2, 5)),
     (layers.FeatureProjector, {"units": 4}, (2, 5)),
+    (layers.StepResampler, {"steps": 4}, (2, 6, 5)),
     (layers.FeatureRegressor, {"target_shape": (4,)}, (2, 5)),
     (layers.FeatureRegressor, {"target_shape": (4, 4, 3)}, (2, 8, 8, 5)),
     (layers.LogitProxy, {"num_classes": 3, "hidden": 4}, (2, 4, 4, 5)),
@@ -25,6 +26,7 @@ SEVERAL_INPUTS = [
 ]
 LOSSES = [
     losses.KD(3.0, name="a"),
+    losses.BinaryKD(3.0, name="c"),
     losses.DKD(0.5, 4.0, temperature=2.0),
     losses.DIST(0.5, 2.0, temperature=3.0),
     losses.FitNet(teacher_layer_name="pool", student_layer_name="a/b"),

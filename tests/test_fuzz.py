@@ -139,6 +139,7 @@ TARGETS = {
             "losses": NOTHING,
             "loss_weights": OPTIONAL,
             "logs": {"list"},
+            "term_weights": OPTIONAL,
             **FEATURE,
         },
     ),
@@ -181,6 +182,7 @@ TARGETS = {
         losses.DIST,
         takes={"inter_weight": WEIGHT, "intra_weight": WEIGHT, "temperature": POSITIVE, **PATHS},
     ),
+    "BinaryKD": Target(losses.BinaryKD, takes={"temperature": POSITIVE, **PATHS}),
     "PKD": Target(losses.PKD, takes=PATHS),
     "AT": Target(losses.AT, takes={"p": POSITIVE, **PATHS}),
     "RKD": Target(
@@ -223,6 +225,12 @@ TARGETS = {
         layers.LogitProxy,
         lambda: {"num_classes": 3},
         {"num_classes": INTEGER, "hidden": OPTIONAL},
+    ),
+    "StepResampler": Target(layers.StepResampler, lambda: {"steps": 3}, {"steps": INTEGER}),
+    "logits_view": Target(
+        keras_fdkd.logits_view,
+        lambda: {"model": keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])},
+        {"model": NOTHING},
     ),
     "Standardize": Target(
         layers.Standardize,

@@ -398,15 +398,15 @@ def test_hard_logits(loss):
 
 
 def infinite_logits():
-    """Masked classes on one side or both, infinite ones, and such as leave float32 in a sum."""
-    inf = np.float32(np.inf)
+    """Masked classes on one side or both, and logits that leave float32 in a sum."""
+    inf, huge = np.float32(np.inf), np.float32(3e38)
     x, masked = draw(4, 3), draw(4, 3, seed=1)
     masked[0, 1] = masked[1, :2] = masked[2] = -inf
     both = draw(4, 3, seed=2)
     both[masked == -inf] = -inf
     up = x.copy()
-    up[0, 2] = up[1, :2] = up[2] = inf
-    mixed = np.array([[inf, -inf, 0], [-inf, inf, -inf], [3e38, -3e38, 0], [-3e38, 3e38, inf]])
+    up[0, 2] = up[1, :2] = up[2] = huge
+    mixed = np.array([[3e38, -inf, 0], [-inf, 9, -inf], [3e38, -3e38, 0], [-3e38, 3e38, 3e38]])
     cases = [masked, both, up, mixed.astype("float32"), x]
     sides = zip(*((teacher, student) for teacher in cases for student in cases), strict=True)
     return [np.concatenate(side) for side in sides]

@@ -92,9 +92,9 @@ def test_bounded_logits(dtype):
     assert keras.backend.standardize_dtype(y.dtype) == dtype
     y = array(ops.cast(y, "float32"))
     np.testing.assert_array_equal(y[2:4], x[2:4])
-    assert np.isnan(y[4])
+    assert np.isnan(y[[0, 4]]).all()
     # A difference of two is finite in the same dtype.
-    assert np.isfinite(array(ops.cast(ops.cast(y[0] - y[1], dtype), "float32")))
+    assert np.isfinite(array(ops.cast(ops.cast(y[2] - y[1], dtype), "float32")))
     if dtype == "float32":
-        slope = gradient(lambda v: ops.sum(ops.square(bounded_logits(v))), x[:4])
-        np.testing.assert_array_equal(slope, [0, 0, 6, -15])
+        slope = gradient(lambda v: ops.sum(ops.square(bounded_logits(v))), x[1:4])
+        np.testing.assert_array_equal(slope, [0, 6, -15])

@@ -51,7 +51,7 @@ def test_stages_by_hand():
 
 def test_measured_bytes_are_those_of_the_files():
     found = measure(rows=4096, index_rows=1000, size=32, batch=8)
-    assert found.bytes_a_clip == 32 * 2 + 2 * 8  # float16, and two keys
+    assert found.bytes_a_clip == 32 * 2 + 3 * 8  # float16, two keys and a checksum
     assert found.open_megabytes == 1000 * 4 * 8 / 1e6
     assert min(found.write_rows, found.take_rows, found.hash_gigabytes) > 0
 

@@ -173,7 +173,8 @@ def test_align_loss_on_probabilities():
 
 def test_features_of_models_without_a_task():
     """Nothing says whether the last `Dense` layer classifies or embeds."""
-    distiller = FrequencyDistiller(classifier(6), classifier(4), align_weight=0)
+    models = classifier(6, classes=8), classifier(4, classes=8)
+    distiller = FrequencyDistiller(*models, align_weight=0)
     with pytest.raises(ValueError, match="Name the features"):
         distiller.compile("adam")
     named = {"teacher_features": "logits", "student_features": "logits", "cutoff": None}

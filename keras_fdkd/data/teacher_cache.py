@@ -94,6 +94,8 @@ def cache_teacher(
             if a sample comes that was not seen here or has other inputs of the teacher.
 
     Example:
+    >>> import keras
+    >>> import numpy as np
     >>> from keras_fdkd import FrequencyDistiller
     >>> def model(size):
     ...     return keras.Sequential([keras.Input((size,)), keras.layers.Dense(16, "relu"),

@@ -26,8 +26,8 @@ def counted(y: Any, sample_weight: Any, ignore_class: int | None, size: Any) -> 
     Example:
     >>> import numpy as np
     >>> labels, weights = counted(np.array([[0, 255], [255, 255]]), None, 255, 2)
-    >>> ops.convert_to_numpy(weights).round(2).tolist()
-    [[1.33, 0.0], [1.33, 1.33]]
+    >>> ops.convert_to_numpy(4 * weights / 16 * 12).round().tolist()
+    [[4.0, 0.0], [4.0, 4.0]]
     """
     weight = _plain(sample_weight, size)
     if ignore_class is None or y is None or keras.tree.is_nested(y):

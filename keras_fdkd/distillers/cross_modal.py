@@ -145,7 +145,13 @@ class CrossModalDistiller(PairedModel):
                     f"None of the losses reads `{role}_features`. Give the path to a loss, or "
                     f"leave it out. Received: {role}_features={where!r}."
                 )
-        for name, weight in (term_weights or {}).items():
+        term_weights = {} if term_weights is None else term_weights
+        if not isinstance(term_weights, Mapping) or set(term_weights) - set(logs):
+            raise ValueError(
+                "`term_weights` must be a dict of numbers by names in `logs`. "
+                f"Received: term_weights={term_weights!r}, logs={logs!r}."
+            )
+        for name, weight in term_weights.items():
             check_number(f"term_weights[{name!r}]", weight)
         super().__init__(teacher, student, reads, terms.indexed, **kwargs)
         self._loss_terms = terms
@@ -157,7 +163,7 @@ class CrossModalDistiller(PairedModel):
             # and two adapters may name their weights alike.
             setattr(self, f"{name}_adapter", adapter)
         weights = {f"{name}_loss": weight for name, weight in terms.weights.items()}
-        self.term_weights = TermWeights({**weights, **(term_weights or {})}, terms.attach())
+        self.term_weights = TermWeights({**weights, **term_weights}, terms.attach())
         names = ("task_loss", *(f"{name}_loss" for name in terms.losses), *logs)
         if repeated := sorted({name for name in names if names.count(name) > 1 or name == "loss"}):
             raise ValueError(

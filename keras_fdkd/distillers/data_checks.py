@@ -100,6 +100,7 @@ def check_shapes(outputs: Mapping[str, Any], wanted: Mapping[str, tuple[int | No
         wanted: Shapes by name, the batch size first, `None` for any size.
 
     Example:
+    >>> import numpy as np
     >>> check_shapes({"features": np.ones((8, 1))}, {"features": (None, 16)})
     Traceback (most recent call last):
     ...

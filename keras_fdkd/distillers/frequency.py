@@ -40,6 +40,7 @@ PUBLISHED: dict[str, Any] = {
 
 
 _FEATURES = ([FEATURES], [FEATURES])
+_LEAST = 4  # size of a feature that can be split
 _BATCH = 32  # rows at a time, as Keras predicts
 
 
@@ -257,7 +258,12 @@ class FrequencyDistiller(CrossModalDistiller):
             )
 
     def _reads_of_dense(self) -> list[str]:
-        read = [tap.resolved[FEATURES] for tap in (self._teacher_tap, self._student_tap)]
+        """Return where default features are read, if the output could be meant as well."""
+        taps = (self._teacher_tap, self._student_tap)
+        outputs = [getattr(tap.spec[PREDICTIONS], "shape", ()) for tap in taps]
+        if any(len(shape) != 2 or shape[-1] < _LEAST for shape in outputs):
+            return []
+        read = [tap.resolved[FEATURES] for tap in taps]
         return [where for where in read if where.endswith("(input)")]
 
     def predict_features(self, x: Any, batch_size: int | None = None) -> tuple[Any, Any]:

@@ -1,7 +1,7 @@
 """The frozen forward pass of the teacher: the only backend-aware code of a step."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -13,8 +13,8 @@ def teacher_pass(
     inputs: Any,
     variables: list,
     values: list | None,
-    seeds: list,
-    step: Any,
+    seeds: Sequence[Any] = (),
+    step: Any = None,
 ) -> Any:
     """Run `forward(inputs, training=False)` without gradient and without effect on any state.
 
@@ -45,7 +45,9 @@ def teacher_pass(
 
 
 @contextlib.contextmanager
-def _no_effect(variables: list, values: list | None, seeds: list, step: Any) -> Iterator[None]:
+def _no_effect(
+    variables: list, values: list | None, seeds: Sequence[Any], step: Any
+) -> Iterator[None]:
     # What is assigned inside the scope (counters, states of draws) is dropped with it.
     mapping = [] if values is None else list(zip(variables, values, strict=True))
     if seeds and step is not None:

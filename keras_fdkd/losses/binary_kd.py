@@ -71,7 +71,7 @@ class BinaryKD(CrossModalLoss):
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
         temperature = self.use("temperature")
-        logits = (bounded_logits(x / temperature) for x in (teacher, student))
+        logits = (bounded_logits(x, temperature) for x in (teacher, student))
         divergence = binary_divergence(*logits)
         return temperature**2 * ops.mean(divergence, axis=-1)
 

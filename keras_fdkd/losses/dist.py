@@ -90,7 +90,7 @@ class DIST(CrossModalLoss):
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
         temperature = self.use("temperature")
-        logits = (bounded_logits(x / temperature) for x in (teacher, student))
+        logits = (bounded_logits(x, temperature) for x in (teacher, student))
         q, p = (ops.softmax(x, axis=-1) for x in logits)
         inter = 1.0 - _correlation(p, q, axis=-1)
         samples = tuple(range(len(p.shape) - 1))

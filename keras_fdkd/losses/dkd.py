@@ -46,7 +46,8 @@ class DKD(CrossModalLoss):
             teacher's most probable class. Defaults to `None`.
 
     Returns:
-        Loss of each sample, shape `(batch,)`; finite for any logits but NaN. If labels are tensors,
+        Loss of each sample, shape `(batch,)`; finite for any logits but NaN
+        and +inf. If labels are tensors,
         whose values a compiled step cannot see, a label from `classes` on gives NaN, without a
         gradient.
 
@@ -103,7 +104,8 @@ class DKD(CrossModalLoss):
             target = ops.where(labels >= 0, labels, target)
         is_target = ops.equal(ops.expand_dims(target, -1), ops.arange(classes, dtype="int32"))
         (target_t, others_t), (target_s, others_s) = (
-            _decouple(logits / temperature, is_target) for logits in (teacher, student)
+            _decouple(bounded_logits(logits, temperature), is_target)
+            for logits in (teacher, student)
         )
         tckd = binary_divergence(target_t, target_s)
         nckd = divergence_of_bounded(others_t, others_s)
@@ -118,7 +120,6 @@ class DKD(CrossModalLoss):
 
 def _decouple(logits: Any, is_target: Any) -> tuple[Any, Any]:
     """Return the log-odds of the target, shape `(batch,)`, and the logits without it."""
-    logits = bounded_logits(logits)
     others = ops.where(is_target, _MASKED, logits)
     target = ops.sum(ops.where(is_target, logits, 0.0), axis=-1)
     return target - ops.logsumexp(others, axis=-1), others

@@ -86,19 +86,19 @@ class FrequencyDistillation(CrossModalLoss):
         check_choice("standardize", standardize, SCALES, optional=True)
         check_axis(axis)
         check_float_dtype(dtype)
+        self.low_weight = low_weight
+        self.high_weight = high_weight
         if cutoff is None and high_weight:
             raise ValueError(
                 "`cutoff=None` leaves no high band: pass `high_weight=0` with it. "
                 f"Received: high_weight={high_weight}."
             )
         self.bands = ("low",) if cutoff is None else ("low", "high")
-        weights = {"low": low_weight, "high": high_weight}
-        self.compared = tuple(band for band in self.bands if weights[band])
         self.cutoff = cutoff
         self.axis = axis
         self.standardize = standardize
-        self.low_weight = low_weight
-        self.high_weight = high_weight
+        weights = {"low": low_weight, "high": high_weight}
+        self.compared = tuple(band for band in self.bands if weights[band])
         self.band_losses = {
             "low": _resolve_loss(low_loss, "low_loss"),
             "high": _resolve_loss(high_loss, "high_loss"),

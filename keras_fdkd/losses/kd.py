@@ -73,14 +73,15 @@ class KD(CrossModalLoss):
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
         temperature = self.use("temperature")
-        return temperature**2 * kl_divergence(teacher / temperature, student / temperature)
+        logits = (bounded_logits(x, temperature) for x in (teacher, student))
+        return temperature**2 * divergence_of_bounded(*logits)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "temperature": self.temperature}
 
 
 def kl_divergence(teacher: Any, student: Any) -> Any:
-    """`KL(softmax(teacher) || softmax(student))` over the last axis, finite for all but NaN.
+    """`KL(softmax(teacher) || softmax(student))` over the last axis, NaN where one is +inf or NaN.
 
     Infinite logits, such as those of masked classes, are bounded: a class without probability in
     the teacher adds 0.
