@@ -20,7 +20,7 @@ from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 from keras_fdkd.distillers.masks import both
 from keras_fdkd.distillers.output_checks import check_logits_end
 from keras_fdkd.distillers.task import loss_of_output
-from keras_fdkd.distillers.teachers import TrainedTeacher
+from keras_fdkd.distillers.teachers import TrainedTeacher, refuse_outputs
 from keras_fdkd.features import FEATURES, PREDICTIONS, check_model
 from keras_fdkd.layers.logit_proxy import LogitProxy
 
@@ -195,16 +195,16 @@ class C2KDDistiller(CrossModalDistiller):
 
     def predict_teacher(self, inputs: Any, batch_size: int | None = None) -> dict[str, Any]:
         """Refuse: the teacher changes with each step."""
-        return self._teacher.refuse_outputs()
+        return refuse_outputs()
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         if isinstance(x, Mapping) and TEACHER_OUTPUTS in x:
-            self._teacher.refuse_outputs()
+            refuse_outputs()
         return super().fit(x, *args, **kwargs)
 
     def _check_pair(self, x: Any) -> None:
         if isinstance(x, Mapping) and TEACHER_OUTPUTS in x:
-            self._teacher.refuse_outputs()
+            refuse_outputs()
         super()._check_pair(x)
 
     def terms(

@@ -124,10 +124,14 @@ def check_shapes(outputs: Mapping[str, Any], wanted: Mapping[str, tuple[int | No
             )
 
 
-def guarded(data: Any, checks: DataChecks) -> Any:
+def guarded(data: Any, checks: Any) -> Any:
     """Return a data set that says what is wrong with its first batches, of the same kind.
 
     What is no data set of Keras, TensorFlow, PyTorch or Python's generators comes back as it is.
+
+    Args:
+        data: What `fit` got.
+        checks: `DataChecks`, or what has the same methods.
     """
     if isinstance(data, keras.utils.PyDataset) or _is_loader(data):
         return mapped(data, _InOrder(checks), lambda number, batch: batch)
@@ -155,7 +159,7 @@ def _is_loader(data: Any) -> bool:
     )
 
 
-def _guarded_in_graph(data: Any, checks: DataChecks) -> Any:
+def _guarded_in_graph(data: Any, checks: Any) -> Any:
     import tensorflow as tf
 
     specs = keras.tree.flatten(data.element_spec)

@@ -260,7 +260,7 @@ class FrequencyDistiller(CrossModalDistiller):
     def _reads_of_dense(self) -> list[str]:
         """Return where default features are read, if the output could be meant as well."""
         taps = (self._teacher_tap, self._student_tap)
-        outputs = [getattr(tap.spec[PREDICTIONS], "shape", ()) for tap in taps]
+        outputs: list[Any] = [getattr(tap.spec[PREDICTIONS], "shape", ()) for tap in taps]
         if any(len(shape) != 2 or shape[-1] < _LEAST for shape in outputs):
             return []
         read = [tap.resolved[FEATURES] for tap in taps]

@@ -72,12 +72,13 @@ class TrainedTeacher(FrozenTeacher):
 
     def in_call(self, outputs: Any, training: bool) -> dict[str, Any]:
         if not isinstance(outputs, Mapping) or set(outputs) != {_INPUTS}:
-            self.refuse_outputs()
+            refuse_outputs()
         return self.tap(outputs[_INPUTS], training=training)
 
-    def refuse_outputs(self) -> NoReturn:
-        """Raise, because its outputs change with each step."""
-        raise ValueError(
-            "This distiller trains the teacher, so its outputs cannot be computed once: "
-            'pass its inputs, as {"teacher": ..., "student": ...}. Received: "teacher_outputs".'
-        )
+
+def refuse_outputs() -> NoReturn:
+    """Raise, because the outputs of a teacher that trains change with each step."""
+    raise ValueError(
+        "This distiller trains the teacher, so its outputs cannot be computed once: "
+        'pass its inputs, as {"teacher": ..., "student": ...}. Received: "teacher_outputs".'
+    )

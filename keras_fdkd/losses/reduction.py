@@ -72,7 +72,7 @@ def weights_like(values: Any, weights: Any) -> Any:
 
 def _resized(weights: Any, axis: int, size: int | None) -> Any:
     given = weights.shape[axis]
-    if given in (size, 1) or None in (given, size):
+    if size is None or given in (size, 1, None):
         return weights
     return adaptive_average(weights, axis, size)
 
