@@ -1,4 +1,4 @@
-"""A cache on disk lives long: it grows, its inputs change, its files break, its data lose a side."""
+"""A cache on disk lives long: it grows, inputs change, files break, data lose a side."""
 
 import json
 import os
@@ -218,9 +218,9 @@ def test_the_teachers_inputs_may_be_left_out(kind, tmp_path):
         )
         model.fit(cached, y, verbose=0)
     else:
-        assert "loss" in model.fit(cached, verbose=0).history
-    alone["index"] = alone["index"] + 5
-    with pytest.raises(ValueError, match=r"`cache_teacher` first .* index \[24, 25, 26, 27"):
+        assert "loss" in model.fit(cached, shuffle=False, verbose=0).history
+    alone["index"] = alone["index"] + 100
+    with pytest.raises(ValueError, match=r"`cache_teacher` first .* the first: index \[1\d\d, "):
         cache_teacher(model, kind(alone, y), tmp_path, verbose=0)
     with pytest.raises(ValueError, match="`cache_teacher` first .*path=None"):
         cache_teacher(model, kind(alone, y), verbose=0)
@@ -309,7 +309,7 @@ def test_read_only_storage(tmp_path, monkeypatch):
     try:
         cached = cache_teacher(model, Batches(x, y), tmp_path, verbose=0)
         np.testing.assert_allclose(features(cached), expected(model, x), atol=1e-5)
-        x["index"] += 1
+        x["index"] += 100
         with pytest.raises(ValueError, match="cannot be written to.*Read-only"):
             cache_teacher(model, Shuffled(x, y), tmp_path, verbose=0)
     finally:
@@ -459,7 +459,7 @@ def test_going_on_sorts_once(tmp_path, monkeypatch):
         count_batches(model, patch, stop_at=80)
         with pytest.raises(KeyboardInterrupt):
             cache_teacher(model, Batches(x, y), tmp_path, verbose=0)
-    large, original = [], np.argsort
+    large = []
     for name in ("argsort", "sort", "isin", "unique"):
         function = getattr(np, name)
 
@@ -473,7 +473,6 @@ def test_going_on_sorts_once(tmp_path, monkeypatch):
     cached = cache_teacher(model, Batches(x, y), tmp_path, verbose=0)
     assert len(seen) == 20
     assert len(large) < 8
-    assert original is not np.argsort
     np.testing.assert_allclose(features(cached), expected(model, x), atol=1e-5)
 
 
