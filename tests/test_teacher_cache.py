@@ -250,7 +250,10 @@ def test_workers_that_live_on():
     torch = pytest.importorskip("torch")
     x, y = pairs()
     samples = [({side: x[side][i] for side in x}, y[i]) for i in range(len(y))]
-    loader = torch.utils.data.DataLoader(samples, 8, num_workers=1, persistent_workers=True)
+    # Not forked: backends run threads, whose locks a forked worker would wait for.
+    loader = torch.utils.data.DataLoader(
+        samples, 8, num_workers=1, persistent_workers=True, multiprocessing_context="spawn"
+    )
     cached = cache_teacher(distiller(), loader, verbose=0)
     for _ in range(2):
         batches = [batch for batch, _ in cached]

@@ -65,10 +65,12 @@ class _Filler:
         self.lock.close()
 
     def run(self, verbose: int) -> bool:
-        if self.store.is_complete or self.reading.first.inputs is None:
-            self.store.open()
-        else:
+        if not (self.store.is_complete or self.reading.first.inputs is None):
             self._begin()
+        if not self.writes or self.store.is_complete:  # Another process did it all meanwhile.
+            self.lock.close()
+            self.writes = False
+            self.store.open()
         size = len(self.reading.first.keys)
         batches = [self.reading.count, size] if self.reading.count is not None else None
         bar = keras.utils.Progbar(self.reading.count, verbose=verbose, unit_name="batch")

@@ -102,8 +102,11 @@ def _held(layer: keras.Layer) -> Iterator[Any]:
         seen.add(id(value))
         if (parts := _parts(value)) is not None:
             todo += reversed(parts)
-        elif isinstance(value, (np.ndarray, keras.Layer, keras.Variable)):
+        elif isinstance(value, (keras.Layer, keras.Variable)):
             yield value
+        elif isinstance(value, np.ndarray):
+            if value.dtype.kind != "O":
+                yield value
         elif isinstance(value, (types.FunctionType, types.MethodType)):
             todo += _referred(value)
         elif _is_a(value, "torch", "Module") or _is_a(value, "tensorflow", "Trackable"):

@@ -1,19 +1,21 @@
 """OutputStore: rows of a teacher's outputs, found by key, in memory or in files."""
 
 import contextlib
-import hashlib
-import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_fdkd.data.row_files import CHECKS, INPUTS, KEYS, RowFiles, broken
-from keras_fdkd.files import written_whole
+from keras_fdkd.data.completion import (
+    is_complete,
+    note_passes,
+    read_completion,
+    write_completion,
+)
+from keras_fdkd.data.row_files import CHECKS, INPUTS, KEYS, RowFiles, broken, check_form
 from keras_fdkd.fingerprints import row_keys
 
-_COMPLETE = "complete.json"
 _PIECE = 2**26  # bytes to check at once
 
 
@@ -58,7 +60,7 @@ class OutputStore:
     @property
     def is_complete(self) -> bool:
         """Whether all rows are there."""
-        return self.folder is not None and (self.folder / _COMPLETE).exists()
+        return self.folder is not None and is_complete(self.folder)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -78,9 +80,8 @@ class OutputStore:
             return
         sure = 0
         if self.is_complete:
-            said = self._read_complete()
-            sure, self.passes = said["rows"], said["passes"]
-            self._files.check_rows(sure)
+            said = read_completion(self._files)
+            sure, self.passes = said.rows, said.passes
         self._set({})
         self._files.cut(self._files.whole_rows())
         self._open(self._files.whole_rows())
@@ -100,7 +101,10 @@ class OutputStore:
         told = {INPUTS: inputs.astype("uint64"), KEYS: keys.astype("uint64")}
         if self._files is None:
             for name, values in {**rows, **told}.items():
-                self._pieces.setdefault(name, []).append(values)
+                pieces = self._pieces.setdefault(name, [])
+                for first in pieces[:1]:
+                    check_form(name, values, first.shape[1:], first.dtype.name)
+                pieces.append(values)
             return
         checks = _checksums(told[KEYS], told[INPUTS], rows)
         self._files.append(rows, {CHECKS: checks, **told})
@@ -115,30 +119,19 @@ class OutputStore:
         if self._files is None:
             return
         self._files.sync()
-        count = self._files.whole_rows()
-        passes = [*self.passes, batches] if batches and batches not in self.passes else self.passes
-        said = {"rows": count, "digest": self._digest(count), "passes": passes}
-        with self._writing_complete() as part:
-            part.write_text(json.dumps(said))
+        known = not batches or batches in self.passes
+        write_completion(self._files, self.passes if known else [*self.passes, batches])
 
     def note_pass(self, batches: "list[int] | None") -> None:
         """Note that another data set was read to the end, and all of it was there."""
-        if self.is_complete and batches and batches not in self.passes:
-            self._note([*self.passes, batches])
+        if self._files is not None and self.is_complete and batches not in (None, *self.passes):
+            self.passes = [*self.passes, batches]
+            note_passes(self._files, self.passes)
 
     def forget_passes(self) -> None:
         """Let data sets be read to the end again: something in training did not fit."""
-        if self.is_complete:
-            self._note([])
-
-    def _note(self, passes: list[list[int]]) -> None:
-        self.passes = passes
-        # On storage that is read-only nothing could be added either.
-        with contextlib.suppress(OSError), self._writing_complete() as part:
-            part.write_text(json.dumps({**self._read_complete(), "passes": passes}))
-
-    def _writing_complete(self) -> contextlib.AbstractContextManager[Path]:
-        return written_whole(self.folder / _COMPLETE)  # type: ignore[operator]
+        if self._files is not None and self.is_complete:
+            note_passes(self._files, [])
 
     def open(self) -> None:
         """Open the store for reading; of a complete one the rows that are sure."""
@@ -149,13 +142,9 @@ class OutputStore:
         elif not self.is_complete:
             self._open(self._files.whole_rows())
         else:
-            said = self._read_complete()
-            self.passes = said["passes"]
-            self._files.check_rows(said["rows"])
-            self._open(said["rows"])
-            if self._digest(said["rows"]) != said["digest"]:
-                named = [str(self._files.path(name)) for name in (KEYS, INPUTS, CHECKS)]
-                raise broken(" or ".join([*named, "spec.json"]), "it is not what was written")
+            said = read_completion(self._files)
+            self.passes = said.passes
+            self._open(said.rows)
 
     def take(self, keys: np.ndarray) -> dict[str, np.ndarray]:
         """Return the rows of the keys.
@@ -236,26 +225,6 @@ class OutputStore:
             if len(bad):
                 return first + int(bad[0])
         return None
-
-    def _read_complete(self) -> dict[str, Any]:
-        path = self.folder / _COMPLETE  # type: ignore[operator]
-        try:
-            said = json.loads(path.read_text())
-            wanted = {"rows": int, "digest": str, "passes": list}
-            if all(isinstance(said[name], cls) for name, cls in wanted.items()):
-                return said
-        except (ValueError, KeyError, TypeError):
-            pass
-        raise broken(path, "it is not what was written")
-
-    def _digest(self, rows: int) -> str:
-        """Return a digest of what tells the rows: their keys, their checksums and their form."""
-        assert self._files is not None  # noqa: S101
-        digest = hashlib.blake2b(json.dumps(self._files.spec).encode(), digest_size=8)
-        arrays = self._files.read(rows, (KEYS, INPUTS, CHECKS))
-        for name in (KEYS, INPUTS, CHECKS):
-            digest.update(np.ascontiguousarray(arrays[name]).data)
-        return digest.hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
         # A memory map would travel to the workers of a data loader as the whole array.

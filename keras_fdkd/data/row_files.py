@@ -61,13 +61,8 @@ class RowFiles:
             self.spec = {name: (x.shape[1:], x.dtype.name) for name, x in sorted(rows.items())}
             with written_whole(self.folder / _SPEC) as part:
                 part.write_text(json.dumps(self.spec))
-        for name, values in {**rows, **told}.items():
-            shape, dtype = self._all()[name]
-            if (values.shape[1:], values.dtype.name) != (shape, dtype):
-                raise ValueError(
-                    f"The teacher's output {name!r} changed from {dtype} of shape {shape} a "
-                    f"sample to {values.dtype} of {values.shape[1:]}: features must have one shape."
-                )
+        for name, values in rows.items():
+            check_form(name, values, *self.spec[name])
         for name in (*sorted(rows), *_TOLD):
             if name not in self._open:
                 self._open[name] = self.path(name).open("ab")
@@ -153,6 +148,15 @@ class RowFiles:
         if self.names is not None and sorted(spec) != self.names:
             raise broken(path, f"it speaks of {sorted(spec)} instead of {self.names}")
         return spec
+
+
+def check_form(name: str, values: np.ndarray, shape: tuple[int, ...], dtype: str) -> None:
+    """Raise unless rows are of this shape and dtype, those of the rows before them."""
+    if (values.shape[1:], values.dtype.name) != (shape, dtype):
+        raise ValueError(
+            f"The teacher's output {name!r} changed from {dtype} of shape {shape} a sample to "
+            f"{values.dtype} of {values.shape[1:]}: features must have one shape."
+        )
 
 
 def broken(path: Any, why: str) -> ValueError:
