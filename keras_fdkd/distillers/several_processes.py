@@ -48,8 +48,8 @@ class SeveralProcesses(keras.Model):
         return logs
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        # Keras's trainer of PyTorch calls it before each step, and finds the factors of LoRA by their
-        # paths alone: those of one side where teacher and student name their layers alike.
+        # Keras's trainer of PyTorch calls it before each step, and finds the factors of LoRA by
+        # their paths: those of one side alone where teacher and student name their layers alike.
         for variable in self.trainable_variables:
             variable.value.grad = None
 
