@@ -154,11 +154,20 @@ def test_backup_of_a_plain_model(tmp_path):
     assert_equal(state(run(4)), state(run(4, CrashSafeBackup(tmp_path))))
 
 
-def test_lora_enabled_after_the_distiller_was_made(tmp_path):
-    distiller = FrequencyDistiller(classifier(6), classifier(4))
+@pytest.mark.parametrize("make", [CrossModalDistiller, C2KDDistiller])
+def test_lora_enabled_after_training(make, tmp_path):
+    losses = {"losses": [KD()]} if make is CrossModalDistiller else {}
+    distiller = compiled(make(classifier(6), classifier(4), **losses))
+    train(distiller)
     distiller.student.get_layer("feature").enable_lora(2)
     compiled(distiller)
     train(distiller)
+    distiller.save(tmp_path / "d.keras")
+    loaded = keras.saving.load_model(tmp_path / "d.keras")
+    assert_equal(state(distiller), state(loaded))
+    train(distiller), train(loaded)  # No gradient of a step before is left in either.
+    for mine, its in zip(state(distiller), state(loaded), strict=True):
+        np.testing.assert_allclose(mine, its, atol=1e-5)
     before = state(distiller)
     distiller.save_weights(tmp_path / "d.weights.h5")
     train(distiller)

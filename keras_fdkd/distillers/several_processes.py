@@ -47,6 +47,12 @@ class SeveralProcesses(keras.Model):
         _sum([variable.value for variable in self._states()], process()[1])
         return logs
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        # Keras's trainer of PyTorch calls it before each step, and finds the factors of LoRA by
+        # their paths: those of one side alone where teacher and student name their layers alike.
+        for variable in self.trainable_variables:
+            variable.value.grad = None
+
     def test_step(self, *args: Any) -> Any:
         # PyTorch's processes may have batches of different numbers here: they meet at the end.
         with self._in_stage("test"):
