@@ -55,14 +55,6 @@ class TrainingModel(Resumable):
             if id(layer) not in teachers:
                 layer.trainable = value
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients; PyTorch alone asks for it.
-
-        Keras would reach the variables by their paths, of which two models may have the same ones.
-        """
-        for variable in self.trainable_variables:
-            variable.value.grad = None
-
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
         """Return no mask: one of recorded outputs is the teacher's, not that of what comes out."""
 
