@@ -90,9 +90,10 @@ def test_an_error_in_the_first_step(name):
     with pytest.raises(Exception):  # noqa: B017, PT011 - each backend has its own for some
         distiller.fit(Batches(CHANGES.get(name, lambda x, y: (x, y))), verbose=0, shuffle=False)
     assert_same(before, states(teacher, student))
-    x, y = pairs()
-    assert_trains(student, x["student"], y)
-    assert_trains(teacher, x["teacher"], y)
+    if name == "ragged sides":  # Compiling takes time, and the values are the same in all.
+        x, y = pairs()
+        assert_trains(student, x["student"], y)
+        assert_trains(teacher, x["teacher"], y)
 
 
 @pytest.mark.parametrize("name", ["ragged sides", "no teacher"])
