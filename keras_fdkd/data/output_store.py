@@ -139,7 +139,10 @@ class OutputStore:
             joined = {name: np.concatenate(values) for name, values in self._pieces.items()}
             self._pieces = {}
             self._set(joined)
-        elif not self.is_complete:
+            return
+        complete = self.is_complete  # Asked first: the word comes after all else.
+        self._files.refresh()
+        if not complete:
             self._open(self._files.whole_rows())
         else:
             said = read_completion(self._files)

@@ -36,7 +36,8 @@ class RowFiles:
     def __init__(self, folder: Path, names: "Collection[str] | None" = None) -> None:
         self.folder, self.names = folder, None if names is None else sorted(names)
         self._open: dict[str, Any] = {}
-        self.spec = self._read_spec()
+        self.spec: dict[str, tuple[tuple[int, ...], str]] | None = None
+        self.refresh()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -47,13 +48,17 @@ class RowFiles:
                 import fcntl
 
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            self.spec = self._read_spec()  # Another process may have written while this one waited.
+            self.refresh()  # Another process may have written while this one waited.
             try:
                 yield
             finally:
                 for file in self._open.values():
                     file.close()
                 self._open = {}
+
+    def refresh(self) -> None:
+        """Read again which arrays there are."""
+        self.spec = self._read_spec()
 
     def append(self, rows: dict[str, np.ndarray], told: dict[str, np.ndarray]) -> None:
         """Add rows, `told` behind the arrays."""
