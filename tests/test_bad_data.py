@@ -296,12 +296,13 @@ def test_ragged_batches_of_a_dataset(method, make, options):
     distiller.compile("adam", loss=cross_entropy())
     run = getattr(distiller, method)
     expected = r"(teacher|teacher_outputs) 1.*student 8|student 8.*1"
-    if keras.config.backend() == "tensorflow":
-        # Its generators tell no batch sizes: what judges labels fails, the rest is NaN.
+    if keras.config.backend() == "tensorflow" and method == "evaluate":
+        # Its generators tell no batch sizes: what judges labels fails, the rest is NaN. `fit` looks
+        # at the first batches itself.
         expected = "Shapes of all inputs must match|SparseSoftmaxCrossEntropy"
         if options:
             logs = run(Ragged(*pairs(16), 8), verbose=0)
-            assert np.isnan(logs.history["loss"][0] if method == "fit" else logs[0])
+            assert np.isnan(logs[0])
             return
     with pytest.raises(Exception, match=expected):
         run(Ragged(*pairs(16), 8), verbose=0)
