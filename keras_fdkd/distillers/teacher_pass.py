@@ -53,8 +53,9 @@ def _no_effect(
     if seeds and step is not None:
         known = {id(variable): value for variable, value in mapping}
         for seed in seeds:
-            # Not `get`: inside a JAX step the variable itself holds no value.
-            state = known[id(seed)] if id(seed) in known else seed.value
+            state = known.get(id(seed))
+            if state is None:  # Inside a JAX step the variable itself holds no value.
+                state = seed.value
             first = ops.convert_to_tensor([1, 0], dtype=state.dtype)
             moved = state + first * ops.cast(step, state.dtype)
             mapping.append((seed, moved))
