@@ -119,12 +119,14 @@ class OutputStore:
         if self._files is None:
             return
         self._files.sync()
-        known = not batches or batches in self.passes
-        write_completion(self._files, self.passes if known else [*self.passes, batches])
+        new = [batches] if batches and batches not in self.passes else []
+        write_completion(self._files, [*self.passes, *new])
 
     def note_pass(self, batches: "list[int] | None") -> None:
         """Note that another data set was read to the end, and all of it was there."""
-        if self._files is not None and self.is_complete and batches not in (None, *self.passes):
+        if self._files is None or not self.is_complete or batches is None:
+            return
+        if batches not in self.passes:
             self.passes = [*self.passes, batches]
             note_passes(self._files, self.passes)
 
