@@ -198,7 +198,7 @@ class FrequencyDistillation(CrossModalLoss):
             )
         # An axis or a cutoff that does not fit is refused here.
         self.split(keras.KerasTensor((None, *teacher_outputs.shape[1:])))
-        if not (self.low_weight or self.high_weight):
+        if not self.compared:
             raise ValueError(
                 "`low_weight` or `high_weight` must be positive, or no band is compared. "
                 "Received: both 0."
