@@ -1,9 +1,10 @@
-"""Casts, norms and logits that stay finite: the numerics that layers and losses share."""
+"""Casts, norms, means and logits that stay finite: what layers and losses share."""
 
 import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 # What varies by less than this part of its size is rounding noise.
@@ -107,3 +108,24 @@ def bounded_logits(x: Any, temperature: Any = None) -> Any:
     largest = _LARGEST_LOGIT.get(dtype, _LARGEST_LOGIT_OF_OTHERS)
     bounded = ops.clip(x if temperature is None else x / temperature, -largest, largest)
     return ops.where(ops.equal(x, math.inf), math.nan, bounded)
+
+
+def mean_per_sample(x: Any) -> Any:
+    """Return the mean over all axes but the batch, shape `(batch,)`."""
+    axes = tuple(range(1, len(x.shape)))
+    return ops.mean(x, axis=axes) if axes else x  # PyTorch takes no axes for all axes.
+
+
+def adaptive_average(x: Any, axis: int, size: int) -> Any:
+    """Average `axis` to `size` bins, which may overlap and, if they are more, repeat values.
+
+    `ops.adaptive_average_pool` of Keras 3.15 gives NaN on JAX for some sizes (10 to 7) and fails on
+    TensorFlow.
+    """
+    given = x.shape[axis]
+    bins = np.zeros((given, size), "float32")
+    for i in range(size):
+        start, stop = i * given // size, -(-(i + 1) * given // size)
+        bins[start:stop, i] = 1.0 / (stop - start)
+    pooled = ops.matmul(ops.moveaxis(x, axis, -1), ops.convert_to_tensor(bins, dtype=x.dtype))
+    return ops.moveaxis(pooled, -1, axis)

@@ -177,6 +177,9 @@ def test_features_of_models_without_a_task():
     distiller = FrequencyDistiller(*models, align_weight=0)
     with pytest.raises(ValueError, match="Name the features"):
         distiller.compile("adam")
+    distiller = FrequencyDistiller(*models, align_weight=0, teacher_features="pool")
+    with pytest.raises(ValueError, match="Name the features"):  # of the student
+        distiller.compile("adam")
     named = {"teacher_features": "logits", "student_features": "logits", "cutoff": None}
     models = classifier(6, classes=8), classifier(4, classes=8)
     distiller = FrequencyDistiller(*models, align_weight=0, high_weight=0, **named)

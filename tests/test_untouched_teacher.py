@@ -6,7 +6,7 @@ import pytest
 from conftest import classifier, cross_entropy, pairs
 from keras import ops
 
-from keras_fdkd import CrossModalDistiller, FrequencyDistiller, fingerprint
+from keras_fdkd import CrossModalDistiller, FrequencyDistiller, MutualDistiller, fingerprint
 from keras_fdkd.losses import KD
 
 
@@ -64,6 +64,20 @@ def test_a_teacher_that_draws_draws_anew_in_each_step():
     assert len(set(np.round(history, 6))) == 3
     evaluated = [distiller.evaluate(x, y, verbose=0, return_dict=True) for _ in range(2)]
     assert evaluated[0] == evaluated[1]  # Validation compares epochs.
+
+
+def test_teachers_of_both_directions_draw_anew_in_each_step():
+    x, y = pairs(samples=8)
+    inner = {
+        "a": CrossModalDistiller(with_state(Noise()), classifier(4), losses=[KD()]),
+        "b": CrossModalDistiller(classifier(4), classifier(6), losses=[KD()]),
+    }
+    distiller = MutualDistiller(inner)
+    distiller.compile(keras.optimizers.SGD(0.0), cross_entropy())
+    data = {"a": x["student"], "b": x["teacher"]}
+    history = distiller.fit(data, y, epochs=3, verbose=0).history
+    assert len(set(np.round(history["a_kd_loss"], 6))) == 3
+    assert np.ptp(history["b_kd_loss"]) < 1e-6
 
 
 def test_flags_stay_and_the_teacher_trains_again():

@@ -200,7 +200,6 @@ class FrequencyDistiller(CrossModalDistiller):
             **kwargs,
         )
         self.frequency = frequency
-        self._names_features = teacher_features is not None or student_features is not None
         if align_loss is not None:
             check_loss(align_loss, "align_loss")
             check_align_loss(align_loss)
@@ -249,21 +248,22 @@ class FrequencyDistiller(CrossModalDistiller):
         return bool(self.align_heads or self.band_task_heads)
 
     def _check_default_features(self) -> None:
-        if self.loss is None and not self._names_features and self._reads_of_dense():
+        if self.loss is None and (read := self._reads_of_dense()):
             raise ValueError(
                 "Without a compiled loss nothing says whether the last `Dense` layer classifies or "
                 "embeds, so whether its input or its output is the feature. Name the features with "
                 "`teacher_features=` and `student_features=`. "
-                f"Received: loss=None, and features=None, which read {self._reads_of_dense()}."
+                f"Received: loss=None, and features=None, which read {read}."
             )
 
     def _reads_of_dense(self) -> list[str]:
-        """Return where default features are read, if the output could be meant as well."""
+        """Return where default features are read of models whose output could be one as well."""
         taps = (self._teacher_tap, self._student_tap)
         outputs: list[Any] = [getattr(tap.spec[PREDICTIONS], "shape", ()) for tap in taps]
         if any(len(shape) != 2 or shape[-1] < _LEAST for shape in outputs):
             return []
-        read = [tap.resolved[FEATURES] for tap in taps]
+        defaults = [tap for tap in taps if tap.paths[FEATURES] is None]
+        read = [tap.resolved[FEATURES] for tap in defaults]
         return [where for where in read if where.endswith("(input)")]
 
     def predict_features(self, x: Any, batch_size: int | None = None) -> tuple[Any, Any]:

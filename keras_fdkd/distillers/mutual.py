@@ -9,13 +9,12 @@ from keras import ops
 from keras_fdkd.data import (
     STUDENT,
     TEACHER_OUTPUTS,
-    check_samples,
     has_teacher_outputs,
 )
 from keras_fdkd.data.class_weights import with_class_weight
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 from keras_fdkd.distillers.data_checks import guarded
-from keras_fdkd.distillers.mutual_checks import BothChecks, check_directions
+from keras_fdkd.distillers.mutual_checks import BothChecks, check_directions, check_modalities
 from keras_fdkd.distillers.replicas import replicas
 from keras_fdkd.distillers.training_model import TrainingModel
 
@@ -135,7 +134,7 @@ class MutualDistiller(TrainingModel):
         self.optimizer.build(self.trainable_variables)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        self._check_data(inputs)
+        check_modalities(inputs, self._names)
         outputs = {}
         for name, inner in self.distillers.items():
             outputs[name] = inner(inputs[name], training=training)
@@ -178,7 +177,7 @@ class MutualDistiller(TrainingModel):
             ValueError: If the data are not a dict with both modalities of the same samples.
         """
         if y is not None:
-            self._check_data(x)
+            check_modalities(x, self._names)
         return super().evaluate(x, y, *args, **kwargs)
 
     def _frozen_teachers(self) -> list[keras.Model]:
@@ -192,32 +191,24 @@ class MutualDistiller(TrainingModel):
 
     def train_step(self, *args: Any) -> Any:
         *state, data = args
-        return super().train_step(*state, self._with_teacher_outputs(data, *state))
+        return super().train_step(*state, self._with_teacher_outputs(data, *state, train=True))
 
     def test_step(self, *args: Any) -> Any:
         *state, data = args
-        return super().test_step(*state, self._with_teacher_outputs(data, *state))
+        return super().test_step(*state, self._with_teacher_outputs(data, *state, train=False))
 
-    def _with_teacher_outputs(self, data: Any, state: Any = None) -> Any:
+    def _with_teacher_outputs(self, data: Any, state: Any = None, *, train: bool) -> Any:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        self._check_data(x)
+        check_modalities(x, self._names)
         values = None if state is None else state[1]
+        step = self._step_number(state) if train else None
         pairs = {}
         for (name, inner), other in zip(
             self.distillers.items(), reversed(self.distillers), strict=True
         ):
-            outputs = inner._run_teacher(x[other], self.non_trainable_variables, values, None)
+            outputs = inner._run_teacher(x[other], self.non_trainable_variables, values, step)
             pairs[name] = {STUDENT: x[name], TEACHER_OUTPUTS: outputs}
         return keras.utils.pack_x_y_sample_weight(pairs, y, sample_weight)
-
-    def _check_data(self, x: Any) -> None:
-        if not isinstance(x, Mapping) or set(x) != set(self.distillers):
-            came = f"keys {sorted(x)}" if isinstance(x, Mapping) else type(x).__name__
-            raise ValueError(
-                "Data must be a dict with the inputs of both modalities, for the same samples: "
-                f"keys {sorted(self.distillers)}. Received: {came}."
-            )
-        check_samples({name: keras.tree.flatten(inputs) for name, inputs in x.items()})
 
     def compute_loss(
         self,

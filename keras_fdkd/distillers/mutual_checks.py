@@ -1,12 +1,12 @@
 """Checks of the two distillers of a `MutualDistiller`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-from keras_fdkd.data import STUDENT, TEACHER
+from keras_fdkd.data import STUDENT, TEACHER, check_samples
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 from keras_fdkd.distillers.data_checks import DataChecks
 
@@ -23,12 +23,7 @@ class BothChecks:
 
     def structure(self, x: Any, y: Any) -> None:
         """Raise if the modalities are not those of the distillers, or their samples differ."""
-        if not isinstance(x, Mapping) or set(x) != set(self.of):
-            came = f"keys {sorted(x)}" if isinstance(x, Mapping) else type(x).__name__
-            raise ValueError(
-                "Data must be a dict with the inputs of both modalities, for the same samples: "
-                f"keys {sorted(self.of)}. Received: {came}."
-            )
+        check_modalities(x, self.of)
         for pair, checks in self._pairs(x):
             checks.structure(pair, y)
 
@@ -57,6 +52,17 @@ class BothChecks:
             ({TEACHER: x[other], STUDENT: x[name]}, checks)
             for (name, checks), other in zip(self.of.items(), others, strict=True)
         ]
+
+
+def check_modalities(x: Any, names: Collection[str]) -> None:
+    """Raise unless `x` is a dict with the inputs of these modalities, for the same samples."""
+    if not isinstance(x, Mapping) or set(x) != set(names):
+        came = f"keys {sorted(x)}" if isinstance(x, Mapping) else type(x).__name__
+        raise ValueError(
+            "Data must be a dict with the inputs of both modalities, for the same samples: "
+            f"keys {sorted(names)}. Received: {came}."
+        )
+    check_samples({name: keras.tree.flatten(inputs) for name, inputs in x.items()})
 
 
 def check_directions(distillers: Any) -> None:

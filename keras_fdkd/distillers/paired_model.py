@@ -183,16 +183,6 @@ class PairedModel(TrainingModel):
         """Return what `call` reads of the teacher. `variables` are those of the trained model."""
         return self._teacher.before_step(inputs, variables, values, step)
 
-    def _step_number(self, state: Any) -> Any:
-        """Return the number of training steps so far, a tensor, or `None` if it is not known."""
-        optimizer = getattr(self, "optimizer", None)
-        if optimizer is None:
-            return None
-        if state is None:
-            return optimizer.iterations
-        numbers = [i for i, v in enumerate(optimizer.variables) if v is optimizer.iterations]
-        return state[2][numbers[0]] if numbers else None
-
     def _check_pair(self, x: Any) -> None:
         check_pair(x, self._needed(), bool(self._indexed))
         if TEACHER_OUTPUTS in x:

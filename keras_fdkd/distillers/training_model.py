@@ -61,6 +61,16 @@ class TrainingModel(Resumable):
     def _ids_of_teachers(self) -> set[int]:
         return {id(v) for teacher in self._frozen_teachers() for v in teacher.variables}
 
+    def _step_number(self, state: Any) -> Any:
+        """Return the number of training steps so far, a tensor, or `None` if it is not known."""
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is None:
+            return None
+        if state is None:
+            return optimizer.iterations
+        numbers = [i for i, v in enumerate(optimizer.variables) if v is optimizer.iterations]
+        return state[2][numbers[0]] if numbers else None
+
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         with running(self), self._state_kept():
             return super().fit(*args, **kwargs)

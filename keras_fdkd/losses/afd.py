@@ -9,8 +9,7 @@ from keras import ops
 from keras_fdkd.arguments import check_integer
 from keras_fdkd.layers.layer_attention import LayerAttention
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
-from keras_fdkd.losses.pairs import adaptive_average
-from keras_fdkd.numerics import precise, unit
+from keras_fdkd.numerics import adaptive_average, precise, unit
 
 # Squares of weak activations are small: only true zeros may count as dead.
 _EPSILON = 1e-12

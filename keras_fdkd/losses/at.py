@@ -7,13 +7,8 @@ from keras import ops
 
 from keras_fdkd.arguments import check_number
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
-from keras_fdkd.losses.pairs import (
-    adaptive_average,
-    check_map_sizes,
-    check_outputs,
-    full_precision,
-)
-from keras_fdkd.numerics import unit
+from keras_fdkd.losses.pairs import check_map_sizes, check_outputs
+from keras_fdkd.numerics import adaptive_average, full_precision, unit
 
 _EPSILON = 1e-12
 

@@ -5,10 +5,11 @@ import inspect
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_fdkd.arguments import check_name
+from keras_fdkd.losses.reduction import weighted_mean
 from keras_fdkd.losses.tunable import number_variable, tunable_names
+from keras_fdkd.numerics import mean_per_sample
 
 
 class CrossModalLoss(keras.distillation.DistillationLoss):
@@ -16,8 +17,8 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
 
     A subclass returns one value a sample from `call`; one that can tell positions (frames, pixels)
     apart defines `values` instead, so that weights and masks of positions reach it. Its trainable
-    part, if it has one, is a layer that `build_adapter` returns: the distiller runs it
-    inside its own `call` and hands what it returns to `call`. Losses without one work in
+    part, if it has one, is a layer that `build_adapter` returns: the distiller runs it inside its
+    own `call` and hands on what it returns. Losses without one work in
     `keras.distillation.Distiller` as well.
 
     Once a distiller uses the loss, its arguments are fixed, as a compiled step would not hear of a
@@ -157,8 +158,6 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
             mask: Boolean, shape `(batch, ...)`: the positions that count; or `None` for all.
             **kwargs: Ignored, as `keras.distillation.Distiller` may pass more.
         """
-        from keras_fdkd.losses.reduction import weighted_mean  # It needs what needs this class.
-
         if self.gives_positions():
             values = self.values(teacher_outputs, student_outputs, y, mask)
         else:
@@ -188,12 +187,6 @@ def _is_path(path: Any) -> bool:
     if isinstance(path, list):
         return bool(path) and all(item and isinstance(item, str) for item in path)
     return path is None or (isinstance(path, str) and bool(path))
-
-
-def mean_per_sample(x: Any) -> Any:
-    """Return the mean over all axes but the batch, shape `(batch,)`."""
-    axes = tuple(range(1, len(x.shape)))
-    return ops.mean(x, axis=axes) if axes else x  # PyTorch takes no axes for all axes.
 
 
 def check_same_shape(loss: CrossModalLoss, teacher: Any, student: Any, axes: slice) -> None:

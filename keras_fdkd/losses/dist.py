@@ -7,9 +7,9 @@ from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
 from keras_fdkd.losses.masking import filled_with_mean
-from keras_fdkd.losses.pairs import centered, check_logits, full_precision
+from keras_fdkd.losses.pairs import check_logits
 from keras_fdkd.losses.tunable import Tunable
-from keras_fdkd.numerics import bounded_logits
+from keras_fdkd.numerics import bounded_logits, centered, full_precision
 
 _EPSILON = 1e-8
 

@@ -11,7 +11,8 @@ from keras_fdkd.losses.cross_modal_loss import (
     check_same_shape,
     takes_argument,
 )
-from keras_fdkd.losses.pairs import check_outputs, full_precision
+from keras_fdkd.losses.pairs import check_outputs
+from keras_fdkd.numerics import full_precision
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")

@@ -41,7 +41,8 @@ class FrequencyDistillation(CrossModalLoss):
 
     Call args:
         teacher_outputs, student_outputs: Features of one shape `(batch, ..., dim)`.
-        sample_weight: Shape `(batch,)` or, of positions, `(batch, ...)`; or `None`.
+        sample_weight: Shape `(batch,)` or, of positions, `(batch, ...)`; or `None`. Along the split
+            axis positions are mixed: there weights of positions count by their mean.
         mask: Boolean, shape `(batch, steps)` for sequences: the steps that count; or `None`. Along
             the split axis the valid steps of each sequence are resampled to `steps` first.
 
@@ -166,13 +167,17 @@ class FrequencyDistillation(CrossModalLoss):
 
     def _band_loss(self, band: str, pair: Any, sample_weight: Any, mask: Any) -> Any:
         loss = self.band_losses[band]
-        of_positions = mask is not None or (
-            sample_weight is not None and len(sample_weight.shape) > 1
-        )
-        if not of_positions or len(pair[0].shape) == 2:
-            if of_positions:
-                sample_weight = weights_like(pair[0][:, 0], sample_weight)
-            return loss(*(_per_sample(value) for value in pair), sample_weight=sample_weight)
+        weighs_positions = sample_weight is not None and len(sample_weight.shape) > 1
+        along_channels = self.axis % len(pair[0].shape) == len(pair[0].shape) - 1
+        if (
+            len(pair[0].shape) == 2
+            or not along_channels
+            or not (weighs_positions or mask is not None)
+        ):
+            flat = [_per_sample(value) for value in pair]
+            if weighs_positions:  # A band along an axis of positions has none of its own.
+                sample_weight = weights_like(flat[0][:, 0], sample_weight)
+            return loss(*flat, sample_weight=sample_weight)
         if not _gives_positions(loss):
             raise ValueError(_of_whole_samples(f"{band}_loss", loss))
         return weighted_mean(loss.call(*pair), sample_weight, mask)

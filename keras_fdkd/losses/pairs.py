@@ -1,25 +1,10 @@
-"""What the losses between two outputs share: checks, means, pooling."""
+"""Checks that the losses between two outputs share."""
 
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
-
-# For the modules that ask here.
-from keras_fdkd.numerics import centered, full_precision
-
-__all__ = [
-    "adaptive_average",
-    "centered",
-    "check_logits",
-    "check_map_sizes",
-    "check_outputs",
-    "full_precision",
-    "mean_per_sample",
-]
 
 
 def check_outputs(
@@ -74,24 +59,3 @@ def check_map_sizes(loss: CrossModalLoss, teacher: Any, student: Any) -> None:
             "they are equal. Give the models inputs of fixed size. "
             f"Received: teacher {tuple(teacher.shape)}, student {tuple(student.shape)}."
         )
-
-
-def mean_per_sample(x: Any) -> Any:
-    """Return the mean over all axes but the batch, shape `(batch,)`."""
-    axes = tuple(range(1, len(x.shape)))
-    return ops.mean(x, axis=axes) if axes else x  # PyTorch takes no axes for all axes.
-
-
-def adaptive_average(x: Any, axis: int, size: int) -> Any:
-    """Average `axis` to `size` bins, which may overlap and, if they are more, repeat values.
-
-    `ops.adaptive_average_pool` of Keras 3.15 gives NaN on JAX for some sizes (10 to 7) and fails on
-    TensorFlow.
-    """
-    given = x.shape[axis]
-    bins = np.zeros((given, size), "float32")
-    for i in range(size):
-        start, stop = i * given // size, -(-(i + 1) * given // size)
-        bins[start:stop, i] = 1.0 / (stop - start)
-    pooled = ops.matmul(ops.moveaxis(x, axis, -1), ops.convert_to_tensor(bins, dtype=x.dtype))
-    return ops.moveaxis(pooled, -1, axis)

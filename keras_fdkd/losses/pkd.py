@@ -7,12 +7,8 @@ from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
 from keras_fdkd.losses.masking import filled_with_mean
-from keras_fdkd.losses.pairs import (
-    centered,
-    check_map_sizes,
-    check_outputs,
-    full_precision,
-)
+from keras_fdkd.losses.pairs import check_map_sizes, check_outputs
+from keras_fdkd.numerics import centered, full_precision
 
 _EPSILON = 1e-6
 

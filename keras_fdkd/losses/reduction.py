@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.losses.pairs import adaptive_average
+from keras_fdkd.numerics import adaptive_average
 
 
 class _Mean(keras.losses.Loss):
