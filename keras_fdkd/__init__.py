@@ -10,6 +10,7 @@ from keras_fdkd.distillers import (
 )
 from keras_fdkd.fingerprints import fingerprint
 from keras_fdkd.logits_view import logits_view
+from keras_fdkd.recorded_teacher import RecordedTeacher
 
 __version__ = "0.1.0"
 
@@ -19,6 +20,7 @@ __all__ = [
     "CrossModalDistiller",
     "FrequencyDistiller",
     "MutualDistiller",
+    "RecordedTeacher",
     "__version__",
     "analysis",
     "callbacks",

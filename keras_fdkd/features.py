@@ -154,6 +154,20 @@ class FeatureTap:
         one = self._rebuilt and isinstance(tensor, keras.KerasTensor)
         return channels_first_by(tensor) if one else None
 
+    @property
+    def converted(self) -> frozenset[str]:
+        """The names of what is recorded as probabilities and read as logits: none."""
+        return frozenset()
+
+    @property
+    def data_names(self) -> dict[str, str]:
+        """The names in data of what is read, where they are others: none."""
+        return {}
+
+    def received(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return outputs that were computed before, by the names of what is read."""
+        return dict(outputs)
+
     def _ending(self, name: str) -> Ending:
         tensor = self.spec[name]
         if not isinstance(tensor, keras.KerasTensor):

@@ -95,7 +95,7 @@ def test_padding_counts_in_no_loss(name):
         distiller = CrossModalDistiller(teacher, student, losses=[make()])
         distiller.compile(keras.optimizers.SGD(0.1), compiled)
         outputs = {key: value.copy() for key, value in distiller.predict_teacher(XT).items()}
-        for key in distiller._needed():
+        for key in distiller._teacher.needs.outputs[None]:
             outputs[key][PADDED] = fill * np.linspace(-1, 1, outputs[key].shape[-1])
         x = {"teacher_outputs": outputs, "student": XS}
         term = distiller.fit(x, y, **STILL).history[f"{loss.name}_loss"][0]

@@ -229,7 +229,7 @@ def test_outputs_named_like_terms():
 def test_recorded_outputs_of_another_width(loss, columns):
     x, y = pairs()
     distiller = distiller_of(loss, cross_entropy())
-    (name,) = distiller._needed()
+    (name,) = distiller._teacher.needs.outputs[None]
     data = {"teacher_outputs": {name: np.ones((24, columns))}, "student": x["student"]}
     with pytest.raises(ValueError, match=rf"'{name}' of shape \(24, {columns}\)"):
         distiller.fit(data, y, verbose=0)

@@ -1,11 +1,13 @@
 """The data of a distiller: paired batches, and the outputs of a teacher that ran once."""
 
 from keras_fdkd.data.finite import check_finite, checked
+from keras_fdkd.data.needs import Needs
 from keras_fdkd.data.pairs import (
     INDEX,
     STUDENT,
     TEACHER,
     TEACHER_OUTPUTS,
+    TEACHER_WEIGHT,
     check_pair,
     check_samples,
     has_teacher_outputs,
@@ -20,6 +22,8 @@ __all__ = [
     "STUDENT",
     "TEACHER",
     "TEACHER_OUTPUTS",
+    "TEACHER_WEIGHT",
+    "Needs",
     "cache_teacher",
     "check_finite",
     "check_pair",

@@ -121,7 +121,9 @@ class _Filler:
             if len(new) < len(batch.keys):
                 inputs = keras.tree.map_structure(lambda x: x[new], inputs)
             outputs = self.distiller._teacher_tap.predict_on_batch(inputs)
-            named = {name: np.asarray(outputs[name]) for name in self.distiller._teacher_reads}
+            named = {
+                name: np.asarray(outputs[name]) for name in self.distiller._teacher.run_reads()
+            }
             if self.dtype is not None:
                 named = {name: _cast(name, x, self.dtype) for name, x in named.items()}
             self.store.append(batch.keys[new], hashes[new], named)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_fdkd.data.data_sets import mapped, to_numpy
-from keras_fdkd.data.pairs import check_samples
+from keras_fdkd.data.pairs import STUDENT, TEACHER, TEACHER_OUTPUTS, TEACHER_WEIGHT, check_samples
 
 
 def check_finite(x: Mapping[str, Any]) -> None:
@@ -15,6 +15,7 @@ def check_finite(x: Mapping[str, Any]) -> None:
 
     Args:
         x: Inputs by the name of the side. Memory maps are left out: reading them may take long.
+            Where `"teacher_weight"` is 0, the teacher's side may hold anything.
 
     Raises:
         ValueError: Naming the side and the first samples.
@@ -88,15 +89,20 @@ def _check_in_graph(number: Any, batch: Any) -> Any:
 
 
 def _check(x: Mapping[str, Any], where: str, leave_out: tuple[type, ...]) -> None:
-    sides = x if isinstance(x, Mapping) else {"student": x}
+    sides = x if isinstance(x, Mapping) else {STUDENT: x}
+    absent = _absent(sides.get(TEACHER_WEIGHT))
     for side, inputs in sides.items():
-        for leaf in keras.tree.flatten(inputs):
+        for path, leaf in keras.tree.flatten_with_path(inputs):
             if isinstance(leaf, leave_out) or not hasattr(leaf, "shape"):
                 continue
             values = to_numpy(leaf)
             if values.dtype.kind in "biuSUO" or not values.size:
                 continue
             rows = _broken_rows(values.reshape(len(values), -1))
+            if side in (TEACHER, TEACHER_OUTPUTS) and len(rows):
+                # What is recorded of a teacher begins with its name.
+                teacher = str(path[0]).partition(":")[0] if path else None
+                rows = np.setdiff1d(rows, absent.get(teacher, absent.get(None, ())))
             if not len(rows):
                 continue
             raise ValueError(
@@ -104,6 +110,18 @@ def _check(x: Mapping[str, Any], where: str, leave_out: tuple[type, ...]) -> Non
                 f"infinity in {len(rows)} of {len(values)} samples of {side}{where}, the first: "
                 f"{rows[:5].tolist()}."
             )
+
+
+def _absent(weight: Any) -> dict[str | None, np.ndarray]:
+    """Return the numbers of the samples without a teacher, by its name; `None` for all of them."""
+    if weight is None:
+        return {}
+    by_name = weight if isinstance(weight, Mapping) else {None: weight}
+    values = {name: to_numpy(one) for name, one in by_name.items()}
+    return {
+        name: np.flatnonzero(~(one.reshape(len(one), -1) > 0).any(axis=1))
+        for name, one in values.items()
+    }
 
 
 def _broken_rows(values: np.ndarray) -> np.ndarray:

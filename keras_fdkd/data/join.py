@@ -118,4 +118,6 @@ def _what_tells(x: Any, compare: bool) -> Any:
 
 
 def _without_teacher(x: Any, outputs: Any) -> Any:
+    # Of several teachers, the data may bring the outputs of some.
+    outputs = {**x.get(TEACHER_OUTPUTS, {}), **outputs}
     return {**{key: x[key] for key in x if key != TEACHER}, TEACHER_OUTPUTS: outputs}

@@ -6,8 +6,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.data.needs import Needs
+
 TEACHER, STUDENT, TEACHER_OUTPUTS = "teacher", "student", "teacher_outputs"
-INDEX = "index"
+INDEX, TEACHER_WEIGHT = "index", "teacher_weight"
 
 
 def is_pair(x: Any) -> bool:
@@ -16,21 +18,22 @@ def is_pair(x: Any) -> bool:
 
 
 def has_teacher_outputs(x: Any) -> bool:
-    """Whether `x` holds both sides, the teacher's outputs in place of its inputs."""
-    return is_pair(x) and TEACHER_OUTPUTS in x
+    """Whether `x` holds both sides, the teacher's outputs in place of all its inputs."""
+    return is_pair(x) and TEACHER_OUTPUTS in x and TEACHER not in x
 
 
 def check_pair(
-    x: Any, teacher_outputs: Collection[str] = ("features",), needs_index: bool = False
+    x: Any, needs: "Needs | Collection[str]" = ("features",), needs_index: bool = False
 ) -> None:
     """Raise unless `x` is a dict that a distiller can train on.
 
     Args:
         x: `{"teacher": ..., "student": ...}`, each side any nested structure of arrays; or
             `{"teacher_outputs": {...}, "student": ...}` if the teacher has run already. It may hold
-            `"index"`, the number of each sample.
-        teacher_outputs: Names that the distiller reads of `"teacher_outputs"`; the predictions may
-            be missing if no loss compares them.
+            `"index"`, the number of each sample, and `"teacher_weight"`, how much the teacher
+            counts for each.
+        needs: Names that the distiller reads of `"teacher_outputs"`, or what it needs of several
+            teachers.
         needs_index: Whether a loss asks for `"index"`.
 
     Raises:
@@ -44,12 +47,13 @@ def check_pair(
     ...
     ValueError: Training data must be a dict {"teacher": ..., "student": ...} ...
     """
-    keys = sorted(set(x) - {INDEX}) if isinstance(x, Mapping) else None
-    if keys not in ([STUDENT, TEACHER], [STUDENT, TEACHER_OUTPUTS]):
-        came = f"a dict with the keys {sorted(x)}" if keys is not None else type(x).__name__
+    needs = needs if isinstance(needs, Needs) else Needs({None: frozenset(needs)})
+    sides = sorted(set(x) - {INDEX, TEACHER_WEIGHT}) if isinstance(x, Mapping) else None
+    if sides not in needs.sides(x):
+        came = f"a dict with the keys {sorted(x)}" if sides is not None else type(x).__name__
         raise ValueError(
-            'Training data must be a dict {"teacher": ..., "student": ...} with the inputs of both '
-            f"models for the same samples. Received: {came}."
+            f"Training data must be a dict {needs.form()} with the inputs of both models for the "
+            f"same samples. Received: {came}."
         )
     if needs_index and INDEX not in x:
         raise ValueError(
@@ -57,15 +61,11 @@ def check_pair(
             f"training data. Received: a dict with the keys {sorted(x)}."
         )
     check_samples(x)
+    needs.check_weight(x)
+    if TEACHER in x:
+        needs.check_inputs(x[TEACHER])
     if TEACHER_OUTPUTS in x:
-        outputs = x[TEACHER_OUTPUTS]
-        names = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
-        missing = sorted(set(teacher_outputs) - set(names))
-        if missing or isinstance(names, str):
-            raise ValueError(
-                f'"teacher_outputs" must be a dict with {sorted(teacher_outputs)}, which the '
-                f"distiller reads. Received: {names}."
-            )
+        needs.check_outputs(x[TEACHER_OUTPUTS], x.get(TEACHER))
 
 
 def check_samples(x: Mapping[str, Any]) -> None:

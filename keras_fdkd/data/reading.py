@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_fdkd.data.data_sets import is_a, to_numpy, unknown
-from keras_fdkd.data.pairs import INDEX, STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair
+from keras_fdkd.data.pairs import INDEX, STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair, is_pair
 from keras_fdkd.fingerprints import row_keys
 
 
@@ -163,13 +163,14 @@ def _from_iterable(count: int | None, batches: Callable[[], Iterator[Batch]]) ->
 
 def _batch(batch: Any) -> Batch:
     x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-    if isinstance(x, Mapping) and TEACHER_OUTPUTS in x:
+    if isinstance(x, Mapping) and TEACHER_OUTPUTS in x and TEACHER not in x:
         raise ValueError(
             'The batches already hold "teacher_outputs": there is nothing to run the teacher on.'
         )
     if isinstance(x, Mapping) and set(x) == {STUDENT, INDEX}:
         return Batch(keys_of(x), None, True)
-    check_pair(x, ())
+    # Of several teachers, the data may bring the outputs of some.
+    check_pair({key: x[key] for key in x if key != TEACHER_OUTPUTS} if is_pair(x) else x, ())
     return Batch(keys_of(x), to_numpy(x[TEACHER]), INDEX in x)
 
 

@@ -108,7 +108,7 @@ def cache_teacher(
     """
     if not getattr(distiller, "_frozen_teachers", list)() or not hasattr(distiller, "teacher"):
         raise ValueError(
-            "`distiller` must be a `CrossModalDistiller` whose teacher is frozen. "
+            "`distiller` must be a `CrossModalDistiller` whose teacher is a frozen model. "
             f"Received: distiller={distiller!r}."
         )
     check_choice("dtype", dtype, ("float16", "float32"), optional=True)
@@ -134,7 +134,7 @@ def cache_teacher(
             store.check_all()  # `fit` reads these rows by itself.
         fill(store, distiller, dtype, reading, verbose, augmented=False)
         rest = {name: value for name, value in data.items() if name != TEACHER}
-        return {**rest, TEACHER_OUTPUTS: store.arrays}
+        return {**rest, TEACHER_OUTPUTS: {**rest.get(TEACHER_OUTPUTS, {}), **store.arrays}}
     reading = read_data_set(data)
     store = _store(distiller, path, dtype, key, INDEX if reading.first.numbered else STUDENT)
     compare = fill(store, distiller, dtype, reading, verbose, augmented)
@@ -147,7 +147,7 @@ def _store(
     folder = None
     if path is not None:
         folder = Path(path) / teacher_identity(distiller, key, dtype, kind)
-    return OutputStore(folder, sorted(distiller._teacher_reads))
+    return OutputStore(folder, sorted(distiller._teacher.run_reads()))
 
 
 def _joined_arrays(

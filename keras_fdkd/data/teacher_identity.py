@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_fdkd.data.hidden_weights import hidden_weights, kept_arrays, layers_of
-from keras_fdkd.fingerprints import fingerprint, row_keys
+from keras_fdkd.fingerprints import row_keys
 
 _DROPPED = ("compile_config", "trainable")  # not part of what a frozen teacher computes
 
@@ -29,22 +29,26 @@ def teacher_identity(distiller: Any, key: str | None, *further: Any) -> str:
     Raises:
         ValueError: If `key` is needed and missing.
     """
-    teacher = distiller.teacher
-    if key is None and (held := hidden_weights(teacher)):
-        raise ValueError(
-            f"Keras cannot see all weights of the teacher: those of {held} may change unnoticed. "
-            "Pass `key=`, a name for this version of the teacher. Received: key=None."
-        )
-    config, names = _config(teacher, key)
+    teachers = distiller._teacher
+    each, names = [], {}
+    for teacher in teachers.models:
+        if key is None and (held := hidden_weights(teacher)):
+            raise ValueError(
+                f"Keras cannot see all weights of the teacher: those of {held} may change "
+                "unnoticed. Pass `key=`, a name for this version of the teacher. Received: "
+                "key=None."
+            )
+        config, own = _config(teacher, key)
+        names.update(own)
+        arrays = [_digest(array) for array in kept_arrays(teacher)]
+        each.append([config, _shared_weights(teacher), arrays])
     paths = {
         name: path and "/".join(names.get(part, part) for part in path.split("/"))
-        for name, path in distiller._teacher_tap.paths.items()
+        for name, path in teachers.tap.paths.items()
     }
-    reads = sorted(distiller._teacher_reads)
-    arrays = [_digest(array) for array in kept_arrays(teacher)]
-    what = [reads, paths, config, _shared_weights(teacher), arrays, key, *further]
+    what = [sorted(teachers.run_reads()), paths, each, key, *further]
     digest = hashlib.blake2b(json.dumps(what).encode(), digest_size=8).hexdigest()
-    return f"{fingerprint(teacher)}-{digest}"
+    return f"{teachers.fingerprint()}-{digest}"
 
 
 def _config(teacher: keras.Model, key: str | None) -> tuple[Any, dict[str, str]]:

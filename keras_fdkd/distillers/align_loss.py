@@ -6,26 +6,33 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.distillers.task import kind_of_task
+
 CROSS_ENTROPIES = (
     keras.losses.SparseCategoricalCrossentropy,
     keras.losses.CategoricalCrossentropy,
     keras.losses.BinaryCrossentropy,
+    keras.losses.CategoricalFocalCrossentropy,
+    keras.losses.BinaryFocalCrossentropy,
 )
 _FUNCTIONS = {
     keras.losses.sparse_categorical_crossentropy: keras.losses.SparseCategoricalCrossentropy,
     keras.losses.categorical_crossentropy: keras.losses.CategoricalCrossentropy,
     keras.losses.binary_crossentropy: keras.losses.BinaryCrossentropy,
+    keras.losses.categorical_focal_crossentropy: keras.losses.CategoricalFocalCrossentropy,
+    keras.losses.binary_focal_crossentropy: keras.losses.BinaryFocalCrossentropy,
 }
 
 
 def resolve_align_loss(loss: Any) -> keras.losses.Loss:
-    """Return the cross-entropy on logits that judges the heads as `loss` judges the student.
+    """Return the loss on logits that judges the heads as `loss` judges the student.
 
     Args:
-        loss: The compiled loss: a cross-entropy of Keras, as an object, function or name.
+        loss: The compiled loss: one of Keras, as an object, function or name.
 
     Returns:
-        A loss of the same class, with its label smoothing and ignored class, on logits.
+        Of a cross-entropy one of the same class, with its label smoothing and ignored class, on
+        logits. `keras.losses.CTC` and losses of values, such as `"mse"`, as they are.
 
     Raises:
         ValueError: If `loss` is anything else.
@@ -40,11 +47,23 @@ def resolve_align_loss(loss: Any) -> keras.losses.Loss:
             return cls(from_logits=True)
     if type(resolved) in CROSS_ENTROPIES:
         return type(resolved).from_config({**resolved.get_config(), "from_logits": True})
+    if type(resolved) is keras.losses.CTC or kind_of_task(resolved) == "values":
+        return resolved if isinstance(resolved, keras.losses.Loss) else _as_object(resolved)
     raise ValueError(
         "The band classifiers (`align_weight`, `band_task_weight`) need a loss on labels. Compile "
-        "with one of Keras's cross-entropies, pass `align_loss=`, or set these weights to 0. "
+        "with a loss of Keras, pass `align_loss=`, or set these weights to 0. "
         f"Received: loss={loss!r}."
     )
+
+
+def _as_object(function: Any) -> keras.losses.Loss:
+    """Return the loss that Keras makes of a function: the mean over samples."""
+
+    class OfValues(keras.losses.Loss):
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            return function(y_true, y_pred)
+
+    return OfValues()
 
 
 def check_align_loss(loss: Any) -> None:
@@ -60,10 +79,10 @@ def check_align_loss(loss: Any) -> None:
 def count_classes(predictions: Any, weight_name: str) -> int:
     """Return the number of logits of the heads: that of the student's own predictions."""
     shape = getattr(predictions, "shape", None)
-    if shape is None or len(shape) != 2 or shape[-1] is None:
+    if shape is None or len(shape) < 2 or shape[-1] is None:
         raise ValueError(
             f"The band classifiers (`{weight_name}`) need a student with one output of shape "
-            f"(batch, classes); pass `{weight_name}=0` for any other. Received: {predictions}."
+            f"(batch, ..., classes); pass `{weight_name}=0` for any other. Received: {predictions}."
         )
     return shape[-1]
 

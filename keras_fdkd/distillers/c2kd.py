@@ -23,6 +23,7 @@ from keras_fdkd.distillers.task import loss_of_output
 from keras_fdkd.distillers.teachers import TrainedTeacher, refuse_outputs
 from keras_fdkd.features import FEATURES, PREDICTIONS, check_model
 from keras_fdkd.layers.logit_proxy import LogitProxy
+from keras_fdkd.recorded_teacher import RecordedTeacher
 
 _HALF = "mixed_float16"
 _CATEGORICAL = (
@@ -106,6 +107,11 @@ class C2KDDistiller(CrossModalDistiller):
         krc: float = 0.0,
         **kwargs: Any,
     ) -> None:
+        if isinstance(teacher, (Mapping, RecordedTeacher)):
+            raise ValueError(
+                "`C2KDDistiller` trains the teacher along, which must be one `keras.Model`. "
+                f"Received: teacher={teacher!r}."
+            )
         check_model(teacher, TEACHER)
         check_model(student, STUDENT)
         if not is_number(krc) or not -1 <= krc < 1:
@@ -233,7 +239,7 @@ class C2KDDistiller(CrossModalDistiller):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        for name in ("losses", "loss_weights"):
+        for name in ("losses", "loss_weights", "time_steps"):
             config.pop(name)
         return {**config, "krc": self.krc}
 

@@ -12,17 +12,20 @@ from keras_fdkd.data import (
     STUDENT,
     TEACHER,
     TEACHER_OUTPUTS,
+    TEACHER_WEIGHT,
     check_samples,
     has_teacher_outputs,
     is_pair,
     with_samples_of,
 )
 from keras_fdkd.distillers.checks import check_names, policy_of
+from keras_fdkd.distillers.common_steps import CommonSteps
 from keras_fdkd.distillers.counted import counted, per_sample
 from keras_fdkd.distillers.labels import ignored_class
 from keras_fdkd.distillers.loss_terms import LossTerms
 from keras_fdkd.distillers.output_checks import OutputChecks
 from keras_fdkd.distillers.paired_model import PairedModel
+from keras_fdkd.distillers.presence import scaled
 from keras_fdkd.distillers.replicas import replicas
 from keras_fdkd.distillers.task import loss_of_output
 from keras_fdkd.distillers.term_means import TermMeans
@@ -32,6 +35,8 @@ from keras_fdkd.features import FEATURES, PREDICTIONS
 _LOSSES = "losses"
 #: Where `terms` finds weights of positions (frames, pixels), if there are some.
 POSITION_WEIGHT = "position_weight"
+#: Where `terms` finds `sample_weight` as the task's own loss gets it.
+TASK_WEIGHT = "task_weight"
 
 
 _METRICS = ("metrics", "weighted_metrics")
@@ -51,12 +56,17 @@ class CrossModalDistiller(PairedModel):
     Keras's losses compare the predictions; those of `keras_fdkd.losses` compare the predictions
     (which must be logits) or the features, as each says.
 
+    Of several teachers, given as a dict, each loss names its own: `teacher_layer_name="video"` for
+    what it compares by default, `"video:backbone/pool"` for a layer.
+
     A subclass may add terms: `compare` says what to compare (trainable layers run there) and
     `terms` how to score it.
 
     Args:
         teacher: Built `keras.Model`. It runs in inference mode, and nothing changes it: neither its
-            weights, nor its `trainable` flags, nor the state of its layers.
+            weights, nor its `trainable` flags, nor the state of its layers. Or a
+            `keras_fdkd.RecordedTeacher`, of which the data bring the outputs; or a dict of several
+            teachers by name, whose inputs the data bring by the same names.
         student: Built `keras.Model` with inputs of its own.
         losses: List of `keras.distillation.DistillationLoss`. Defaults to `None`, for subclasses
             that add terms of their own.
@@ -70,6 +80,11 @@ class CrossModalDistiller(PairedModel):
         term_weights: Dict of numbers >= 0 by the name of a term that `terms` returns; it reads them
             as `self.term_weights.tensor(name)`, and they may change while training. Defaults to
             `None`: none.
+        time_steps: Where outputs that are compared are sequences `(batch, time, dim)`, the number
+            of steps to which the valid part of each, on both sides, is resampled first
+            (`keras_fdkd.layers.StepResampler`), so that sequences of other lengths and rates can be
+            compared step by step; `"teacher"` for that of the teacher's outputs. Weights of steps
+            then count by their mean. Defaults to `None`: sequences are compared as they are.
         **kwargs: See `keras.Model`.
 
     Weights and masks: `sample_weight`, of samples or of positions (frames, pixels, tokens), weighs
@@ -115,7 +130,7 @@ class CrossModalDistiller(PairedModel):
 
     def __init__(
         self,
-        teacher: keras.Model,
+        teacher: Any,
         student: keras.Model,
         *,
         losses: "list[keras.distillation.DistillationLoss] | None" = None,
@@ -124,13 +139,15 @@ class CrossModalDistiller(PairedModel):
         student_features: "str | keras.KerasTensor | None" = None,
         logs: tuple[str, ...] = (),
         term_weights: Mapping[str, float] | None = None,
+        time_steps: int | str | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(logs, (list, tuple)) or not all(
             isinstance(name, str) and name for name in logs
         ):
             raise ValueError(f"`logs` must be a tuple of names. Received: logs={logs!r}.")
-        terms = LossTerms(losses, loss_weights, self._losses_argument)
+        names = tuple(teacher) if isinstance(teacher, Mapping) else ()
+        terms = LossTerms(losses, loss_weights, self._losses_argument, names)
         own_terms = type(self).terms is not CrossModalDistiller.terms
         if not (terms.losses or own_terms):
             raise ValueError(
@@ -139,7 +156,7 @@ class CrossModalDistiller(PairedModel):
         reads = {role: terms.reads(role) for role in (TEACHER, STUDENT)}
         for role, where in ((TEACHER, teacher_features), (STUDENT, student_features)):
             if own_terms or FEATURES in reads[role]:
-                reads[role][FEATURES] = where
+                reads[role].update(self._feature_reads(role, where))
             elif where is not None:
                 raise ValueError(
                     f"None of the losses reads `{role}_features`. Give the path to a loss, or "
@@ -156,8 +173,14 @@ class CrossModalDistiller(PairedModel):
         super().__init__(teacher, student, reads, terms.indexed, **kwargs)
         self._loss_terms = terms
         self._output_checks = OutputChecks(self._teacher_tap, self._student_tap, terms)
+        self._steps = CommonSteps(
+            time_steps,
+            (self._teacher.names, self._teacher_tap.spec),
+            (set(reads[STUDENT]), self._student_tap.spec),
+            student.variable_dtype,
+        )
         with policy_of(self):
-            adapters = terms.build(self._teacher_tap.spec, self._student_tap.spec)
+            adapters = terms.build(self._steps.teacher_spec, self._steps.student_spec)
         for name, adapter in adapters.items():
             # Attributes, not a dict: PyTorch clears the gradients of the modules it finds in these,
             # and two adapters may name their weights alike.
@@ -173,6 +196,10 @@ class CrossModalDistiller(PairedModel):
         self._logs = tuple(logs)
         self._term_means = TermMeans(names)
         self.built = True
+
+    def _feature_reads(self, role: str, where: Any) -> dict[str, Any]:
+        """Return the names under which features of a side are read, with the places."""
+        return {FEATURES: where}
 
     @property
     def adapters(self) -> dict[str, keras.Layer]:
@@ -202,14 +229,17 @@ class CrossModalDistiller(PairedModel):
         if not has_teacher_outputs(inputs):
             return student[PREDICTIONS]
         check_samples(inputs)  # A row of one side would be compared with all of the other.
-        teacher = self._teacher.in_call(inputs[TEACHER_OUTPUTS], training)
+        weight = inputs.get(TEACHER_WEIGHT)
+        teacher = self._teacher.in_call(inputs[TEACHER_OUTPUTS], training, weight)
         teacher = with_samples_of(inputs[STUDENT], teacher)
+        predictions = student[PREDICTIONS]
+        teacher, student = self._steps(teacher, student)
         compared = self.compare(teacher, student, training)
         if self._loss_terms.losses:
             compared[_LOSSES] = self._loss_terms.compare(
                 self.adapters, teacher, student, training, inputs.get(INDEX) if training else None
             )
-        return {PREDICTIONS: student[PREDICTIONS], **compared}
+        return {PREDICTIONS: predictions, **compared}
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Configure training, see `keras.Model.compile`.
@@ -253,10 +283,12 @@ class CrossModalDistiller(PairedModel):
         if compared is not None:
             ignored = ignored_class(loss_of_output(self.loss, None))
             labels, weight = counted(y, sample_weight, ignored, size)
+            weight = self._steps.weights(weight)
             of_losses = compared.pop(_LOSSES, {})
             added = self._loss_terms.terms(of_losses, self.term_weights, labels, weight)
-            compared[POSITION_WEIGHT] = weight
-            terms, monitors = self.terms(compared, y, per_sample(weight))
+            compared |= {POSITION_WEIGHT: weight, TASK_WEIGHT: sample_weight}
+            weight = self._weight_of_terms(per_sample(weight), x.get(TEACHER_WEIGHT))
+            terms, monitors = self.terms(compared, y, weight)
             for name, (factor, value) in {**added, **terms}.items():
                 total = total + _cast(factor, value) * value
                 logs[name] = value * replicas()
@@ -269,12 +301,28 @@ class CrossModalDistiller(PairedModel):
         self._term_means.update_state(logs, size)
         return total
 
+    def _weight_of_terms(self, sample_weight: Any, teacher_weight: Any) -> Any:
+        """Return the weights of samples that `terms` gets: those of the teacher among them."""
+        if (
+            isinstance(teacher_weight, Mapping)
+            and type(self).terms is not CrossModalDistiller.terms
+        ):
+            raise ValueError(
+                f"`terms` of `{type(self).__name__}` gets one weight a sample, so weights of "
+                'several teachers have no place there: pass "teacher_weight" as one array. '
+                f"Received: weights of {sorted(teacher_weight)}."
+            )
+        if isinstance(teacher_weight, Mapping):
+            return sample_weight
+        return scaled(sample_weight, teacher_weight)
+
     def _label_loss(self, y: Any, logits: Any, sample_weight: Any) -> Any:
         """Return the cross-entropy of the logits that a subclass adds."""
         return self._align_loss(y, logits, sample_weight=_copies(sample_weight))
 
     def _compared_logits(self) -> frozenset[str]:
-        return self._output_checks.compared_logits("teacher")
+        names = self._output_checks.compared_logits(TEACHER) - self._teacher_tap.converted
+        return frozenset(self._teacher.data_name(name) for name in names)
 
     def _check_ends(self, x: Any) -> None:
         self._output_checks.check_values(x)
@@ -299,6 +347,7 @@ class CrossModalDistiller(PairedModel):
             "student": _without_compile(self.student),
             "teacher_features": self._teacher_tap.paths.get(FEATURES),
             "student_features": self._student_tap.paths.get(FEATURES),
+            "time_steps": self._steps.given,
             "losses": [
                 keras.saving.serialize_keras_object(loss)
                 for loss in self._loss_terms.losses.values()
@@ -341,10 +390,12 @@ def _copies(sample_weight: Any) -> Any:
     return None if sample_weight is None else keras.tree.map_structure(ops.copy, sample_weight)
 
 
-def _without_compile(model: keras.Model) -> dict[str, Any]:
-    """Serialize a model as a part of the distiller, which alone is compiled.
+def _without_compile(model: Any) -> dict[str, Any]:
+    """Serialize a model, or a dict of them, as a part of the distiller, which alone is compiled.
 
     KerasHub compiles its tasks when it makes them, and Keras warns when it loads such a one.
     """
+    if isinstance(model, Mapping):
+        return {name: _without_compile(one) for name, one in model.items()}
     config = keras.saving.serialize_keras_object(model)
     return {name: value for name, value in config.items() if name != "compile_config"}

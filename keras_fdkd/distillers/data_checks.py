@@ -6,12 +6,14 @@ from typing import Any
 
 import keras
 
-from keras_fdkd.data import TEACHER_OUTPUTS, check_finite, check_pair
+from keras_fdkd.data import TEACHER_OUTPUTS, TEACHER_WEIGHT, Needs, check_finite, check_pair
 from keras_fdkd.data.data_sets import mapped, to_numpy
 from keras_fdkd.data.pairs import INDEX
 from keras_fdkd.distillers.labels import LabelRule
+from keras_fdkd.distillers.presence import check_teacher_weight
 from keras_fdkd.outputs import look_like_probabilities
 
+_ROWS = 1000  # enough to tell probabilities from logits
 _FIRST = 8  # batches of a data set that are looked at wholly: broken data mostly show at once
 
 
@@ -21,15 +23,17 @@ class DataChecks:
 
     Args:
         teacher_shapes: Of what is read of the teacher, by name.
-        needed: Those names that data with `"teacher_outputs"` must hold: masks may be missing.
+        needs: What data must hold of the teachers.
         logits: Those that losses compare as logits.
+        probabilities: Those that are recorded as probabilities.
         label_rule: What labels have to be.
         indexed: Losses that need `"index"`, each with its `check_index`.
     """
 
     teacher_shapes: Mapping[str, tuple[int | None, ...]]
-    needed: frozenset[str]
+    needs: Needs
     logits: frozenset[str]
+    probabilities: frozenset[str]
     label_rule: LabelRule
     indexed: tuple[Any, ...] = field(default=())
 
@@ -59,7 +63,7 @@ class DataChecks:
 
     def structure(self, x: Any, y: Any) -> None:
         """Raise if sides, keys or shapes are not those of a pair."""
-        check_pair(x, self.needed, bool(self.indexed))
+        check_pair(x, self.needs, bool(self.indexed))
         if y is None and self.label_rule.needs_labels:
             raise ValueError(self.label_rule.without_labels())
         if TEACHER_OUTPUTS in x:
@@ -76,10 +80,21 @@ class DataChecks:
 
     def _values(self, x: Any, y: Any) -> None:
         self._index(x)
+        if TEACHER_WEIGHT in x:
+            check_teacher_weight(x[TEACHER_WEIGHT], set(self.needs.outputs))
         self.label_rule.check(y)
-        for name in self.logits & set(x.get(TEACHER_OUTPUTS, ())):
-            values = x[TEACHER_OUTPUTS][name]
-            if look_like_probabilities(to_numpy(values[:1000])):
+        recorded = x.get(TEACHER_OUTPUTS, {})
+        for name in self.probabilities & set(recorded):
+            values = to_numpy(recorded[name][:_ROWS])
+            if not look_like_probabilities(values):
+                raise ValueError(
+                    f'"teacher_outputs" {name!r} must be probabilities over classes: declare '
+                    "logits as `RecordedTeacher(logits=...)`, and independent labels by their "
+                    f"logits too. Received: values from {values.min()} to {values.max()}, whose "
+                    "rows do not all sum to 1."
+                )
+        for name in self.logits & set(recorded):
+            if look_like_probabilities(to_numpy(recorded[name][:_ROWS])):
                 raise ValueError(
                     "A loss compares logits: record the teacher's outputs before its softmax, or "
                     "take the logarithm of the probabilities. Received: "

@@ -3,9 +3,9 @@
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
+from keras_fdkd.arguments import check_number
 from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair
 from keras_fdkd.distillers.align_loss import (
     check_align_loss,
@@ -14,17 +14,19 @@ from keras_fdkd.distillers.align_loss import (
     resolve_align_loss,
     summed,
 )
+from keras_fdkd.distillers.band_pair import BandPair, as_pairs
 from keras_fdkd.distillers.checks import (
     check_feature,
     check_weights,
     policy_of,
     resolve_projector,
 )
-from keras_fdkd.distillers.cross_modal import POSITION_WEIGHT, CrossModalDistiller
-from keras_fdkd.distillers.masks import both, masks_of
+from keras_fdkd.distillers.cross_modal import POSITION_WEIGHT, TASK_WEIGHT, CrossModalDistiller
+from keras_fdkd.distillers.masks import masks_of
 from keras_fdkd.distillers.task import loss_of_output
+from keras_fdkd.distillers.teachers import check_teacher
 from keras_fdkd.distillers.term_weights import TermWeight
-from keras_fdkd.features import FEATURES, PREDICTIONS, check_model
+from keras_fdkd.features import FEATURES, PREDICTIONS, FeatureTap, check_model
 from keras_fdkd.layers import BandClassifier
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation, check_loss
 
@@ -39,9 +41,8 @@ PUBLISHED: dict[str, Any] = {
 }
 
 
-_FEATURES = ([FEATURES], [FEATURES])
+_ALIGN_WEIGHT = 0.3
 _LEAST = 4  # size of a feature that can be split
-_BATCH = 32  # rows at a time, as Keras predicts
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -80,24 +81,35 @@ class FrequencyDistiller(CrossModalDistiller):
     | all with logMSE | the defaults |
 
     Args:
-        teacher: Built `keras.Model` of the teacher's modality, see `CrossModalDistiller`.
+        teacher: Built `keras.Model` of the teacher's modality, a `keras_fdkd.RecordedTeacher`, or a
+            dict of several by name, see `CrossModalDistiller`.
         student: Built `keras.Model` of the student's modality.
         teacher_features, student_features: Where to read the features: `None` for the input of the
             model's last `Dense` layer (or `output["features"]` of a model that returns
             `{"features": ..., "logits": ...}`), a layer path such as `"backbone/pool"`, or a
-            `keras.KerasTensor`. Shape `(batch, ..., dim)`.
+            `keras.KerasTensor`. Shape `(batch, ..., dim)`. Lists compare several pairs of
+            features, each with a projector and classifiers of its own; a single place stands beside
+            each of the other side's list. Of several teachers `"video"` is the default feature of
+            one, `"video:backbone/pool"` a layer; `None` compares the default feature of each.
+        pair_weights: List of numbers > 0, by which the terms of each pair are multiplied in their
+            sum. Defaults to `None`: ones.
         cutoff, axis, standardize, low_weight, high_weight, low_loss, high_loss: See
             `keras_fdkd.losses.FrequencyDistillation`. `axis` is `-1` for channels, or an axis of
             the teacher's feature with an order of its own, such as time.
         align_weight: Float >= 0, weight of the sum of the four cross-entropies of the shared
-            classifiers. 0 removes the classifiers. Defaults to `0.3`.
+            classifiers, which judge by the compiled loss: classes, independent labels, or values.
+            0 removes the classifiers. Where the student has an output at each position (pixel,
+            frame), they judge each position of the feature, their logits resized to the labels'
+            positions. Defaults to `None`: 0.3 where the student has one output a sample, else 0, as
+            in the paper.
         band_task_weight: Float >= 0, weight of the authors' task heads, one on each student band.
             Defaults to `0.0`: no such heads.
         align_loss: `keras.losses.Loss` that takes labels and the logits of a head, or `None` to
             use the compiled cross-entropy on logits. Defaults to `None`.
         projector: `"auto"` for a `FeatureProjector` from student to teacher size where the sizes
             differ, a `keras.Layer` that maps the student's feature to the shape of the teacher's,
-            or `None` to refuse. Defaults to `"auto"`.
+            or `None` to refuse. A list of these for several pairs. Defaults to `"auto"`.
+        time_steps: See `CrossModalDistiller`.
         extra_losses, extra_loss_weights: Further losses beside the bands, see `losses` and
             `loss_weights` of `CrossModalDistiller`. Default to `None`.
         **kwargs: See `keras.Model`.
@@ -105,7 +117,8 @@ class FrequencyDistiller(CrossModalDistiller):
     Logs:
         `loss`, `task_loss` (what plain training would minimize), `low_loss`, `high_loss`,
         `align_loss` and `band_task_loss` before weighting, `low_similarity` and `high_similarity`
-        (mean cosine of teacher and student band), each extra loss, and the compiled metrics.
+        (mean cosine of teacher and student band; of several pairs each, `low_similarity_1` and so
+        on), each extra loss, and the compiled metrics.
 
     Raises:
         ValueError: At construction or `compile`, for arguments that do not fit together.
@@ -140,54 +153,50 @@ class FrequencyDistiller(CrossModalDistiller):
 
     def __init__(
         self,
-        teacher: keras.Model,
+        teacher: Any,
         student: keras.Model,
         *,
-        teacher_features: "str | keras.KerasTensor | None" = None,
-        student_features: "str | keras.KerasTensor | None" = None,
+        teacher_features: Any = None,
+        student_features: Any = None,
+        pair_weights: list[float] | None = None,
         cutoff: float | None = 0.5,
-        axis: int = -1,
+        axis: int | tuple[int, ...] = -1,
         standardize: str | None = "variance",
         low_weight: float = 3.0,
         high_weight: float = 1.0,
-        align_weight: float = 0.3,
+        align_weight: float | None = None,
         band_task_weight: float = 0.0,
         low_loss: "str | keras.losses.Loss" = "mse",
         high_loss: "str | keras.losses.Loss" = "log_mse",
         align_loss: "keras.losses.Loss | None" = None,
-        projector: "str | keras.Layer | None" = "auto",
+        projector: Any = "auto",
         extra_losses: "list[keras.distillation.DistillationLoss] | None" = None,
         extra_loss_weights: list[float] | None = None,
         **kwargs: Any,
     ) -> None:
-        check_model(teacher, TEACHER)
+        check_teacher(teacher)
         check_model(student, STUDENT)
-        check_weights(
-            low_weight=low_weight,
-            high_weight=high_weight,
-            align_weight=align_weight,
-            band_task_weight=band_task_weight,
-        )
-        frequency = FrequencyDistillation(
-            cutoff,
-            axis,
-            standardize,
-            low_weight,
-            high_weight,
-            low_loss,
-            high_loss,
-            dtype=student.variable_dtype,
-        )
-        terms = {
-            name: weight
-            for name, weight in {
-                "low_loss": low_weight,
-                "high_loss": high_weight,
-                "align_loss": align_weight,
-                "band_task_loss": band_task_weight,
-            }.items()
-            if weight
+        if align_weight is None:
+            align_weight = _ALIGN_WEIGHT if _has_one_output(student) else 0.0
+        weights = {
+            "low_loss": low_weight,
+            "high_loss": high_weight,
+            "align_loss": align_weight,
+            "band_task_loss": band_task_weight,
         }
+        check_weights(**{name.replace("_loss", "_weight"): w for name, w in weights.items()})
+        terms = {name: weight for name, weight in weights.items() if weight}
+        bands = (low_weight, high_weight, low_loss, high_loss)
+
+        def frequency() -> FrequencyDistillation:
+            options = {"dtype": student.variable_dtype}
+            return FrequencyDistillation(cutoff, axis, standardize, *bands, **options)
+
+        first = frequency()  # Checks the arguments.
+        teachers = tuple(teacher) if isinstance(teacher, dict) else ()
+        self._places = as_pairs(teacher_features, student_features, teachers)
+        count = len(self._places[0])
+        monitors = [f"{band}_similarity{end}" for end in _ends(count) for band in first.bands]
         super().__init__(
             teacher,
             student,
@@ -195,37 +204,104 @@ class FrequencyDistiller(CrossModalDistiller):
             loss_weights=extra_loss_weights,
             teacher_features=teacher_features,
             student_features=student_features,
-            logs=(*terms, *(f"{band}_similarity" for band in frequency.bands)),
+            logs=(*terms, *monitors),
             term_weights=terms,
             **kwargs,
         )
-        self.frequency = frequency
         if align_loss is not None:
             check_loss(align_loss, "align_loss")
             check_align_loss(align_loss)
         self.align_loss = align_loss
-
-        feature = self._teacher_tap.spec["features"]
-        check_feature(feature, axis, "teacher")
-        masks = masks_of(_FEATURES, self._teacher_tap.spec, self._student_tap.spec)
-        if any(mask is not None for mask in masks):
-            frequency.check_masked(tuple(feature.shape))
-        with policy_of(self):
-            self.projector = resolve_projector(
-                projector, feature, self._student_tap.spec["features"]
+        kinds = {"align": align_weight, "band_task": band_task_weight}
+        projectors = projector if isinstance(projector, (list, tuple)) else [projector] * count
+        self._check_lists(pair_weights, projectors, count)
+        self.pairs = [
+            self._pair(n, [first, *(frequency() for _ in range(count - 1))][n], one, kinds, weight)
+            for n, (one, weight) in enumerate(
+                zip(projectors, pair_weights or [1.0] * count, strict=True)
             )
+        ]
+
+    def _feature_reads(self, role: str, where: Any) -> dict[str, Any]:
+        places = self._places[0 if role == TEACHER else 1]
+        return dict(zip(_keys(len(places)), places, strict=True))
+
+    @staticmethod
+    def _check_lists(pair_weights: Any, projectors: Any, count: int) -> None:
+        for name, given in (("pair_weights", pair_weights), ("projector", projectors)):
+            if given is not None and (not isinstance(given, (list, tuple)) or len(given) != count):
+                raise ValueError(
+                    f"`{name}` must have one entry for each of the {count} pairs of features. "
+                    f"Received: {name}={given!r}."
+                )
+        layers = [id(one) for one in projectors if isinstance(one, keras.Layer)]
+        if len(set(layers)) < len(layers):
+            raise ValueError(
+                "Each pair of features needs a projector of its own. Received: one layer twice, "
+                f"projector={projectors!r}."
+            )
+        for weight in pair_weights or ():
+            check_number("pair_weights", weight, above=True)
+
+    def _pair(
+        self,
+        number: int,
+        frequency: FrequencyDistillation,
+        projector: Any,
+        kinds: dict[str, float],
+        weight: float,
+    ) -> BandPair:
+        key = _keys(len(self._places[0]))[number]
+        feature, own = self._steps.teacher_spec[key], self._steps.student_spec[key]
+        check_feature(feature, frequency.axis, "teacher")
+        masks = masks_of(([key], [key]), self._steps.teacher_spec, self._steps.student_spec)
+        is_masked = any(mask is not None for mask in masks)
+        if is_masked:
+            frequency.check_masked(tuple(feature.shape))
+        end = f"_{number + 1}" if number else ""
+        with policy_of(self):
+            projector = resolve_projector(projector, feature, own)
             frequency.split(feature)  # A cutoff that leaves a band empty is refused here.
-            self.align_heads = self._heads("align", feature) if align_weight else {}
-            self.band_task_heads = self._heads("band_task", feature) if band_task_weight else {}
+            heads = {
+                kind: self._heads(f"{kind}{end}", kind, frequency.bands, feature) if given else {}
+                for kind, given in kinds.items()
+            }
         for band in frequency.compared:  # One home for a weight, whoever asks for it.
             frequency.variables[f"{band}_weight"] = self.term_weights.variable_of[f"{band}_loss"]
         frequency.attach()
+        return BandPair(
+            (key, key), frequency, projector, heads, weight, is_masked, name=f"pair{end}"
+        )
 
-    def _heads(self, kind: str, feature: keras.KerasTensor) -> dict[str, BandClassifier]:
-        num_classes = count_classes(self._student_tap.spec[PREDICTIONS], f"{kind}_weight")
+    @property
+    def frequency(self) -> FrequencyDistillation:
+        """What splits and compares; of the first pair of features."""
+        return self.pairs[0].frequency
+
+    @property
+    def projector(self) -> keras.Layer | None:
+        """What brings the student's feature to the teacher's shape; of the first pair."""
+        return self.pairs[0].projector
+
+    @property
+    def align_heads(self) -> dict[str, BandClassifier]:
+        """The shared classifier of each band; of the first pair."""
+        return self.pairs[0].align_heads
+
+    @property
+    def band_task_heads(self) -> dict[str, BandClassifier]:
+        """The task head of each student band; of the first pair."""
+        return self.pairs[0].band_task_heads
+
+    def _heads(
+        self, name: str, kind: str, bands: tuple[str, ...], feature: keras.KerasTensor
+    ) -> dict[str, BandClassifier]:
+        predictions = self._student_tap.spec[PREDICTIONS]
+        num_classes = count_classes(predictions, f"{kind}_weight")
+        positions = tuple(predictions.shape[1:-1])
         heads = {
-            band: BandClassifier(num_classes, name=f"{kind}_{band}")
-            for band in self.frequency.bands
+            band: BandClassifier(num_classes, positions or None, name=f"{name}_{band}")
+            for band in bands
         }
         for head in heads.values():
             head.build(feature.shape)
@@ -242,6 +318,8 @@ class FrequencyDistiller(CrossModalDistiller):
         if self._has_heads():
             loss = loss_of_output(self.loss, None)
             self._align_loss = self.align_loss or resolve_align_loss(loss)
+            for pair in self.pairs:
+                pair.check_heads(self._align_loss)
         self._check_default_features()
 
     def _has_heads(self) -> bool:
@@ -258,80 +336,77 @@ class FrequencyDistiller(CrossModalDistiller):
 
     def _reads_of_dense(self) -> list[str]:
         """Return where default features are read of models whose output could be one as well."""
-        taps = (self._teacher_tap, self._student_tap)
+        teachers = getattr(self._teacher_tap, "taps", {None: self._teacher_tap}).values()
+        taps = [one for one in (*teachers, self._student_tap) if isinstance(one, FeatureTap)]
         outputs: list[Any] = [getattr(tap.spec[PREDICTIONS], "shape", ()) for tap in taps]
         if any(len(shape) != 2 or shape[-1] < _LEAST for shape in outputs):
             return []
-        defaults = [tap for tap in taps if tap.paths[FEATURES] is None]
-        read = [tap.resolved[FEATURES] for tap in defaults]
-        return [where for where in read if where.endswith("(input)")]
+        return [
+            tap.resolved[name]
+            for tap in taps
+            for name, path in tap.paths.items()
+            if path is None and tap.resolved[name].endswith("(input)")
+        ]
 
-    def predict_features(self, x: Any, batch_size: int | None = None) -> tuple[Any, Any]:
+    def predict_features(
+        self, x: Any, batch_size: int | None = None, pair: int = 0
+    ) -> tuple[Any, Any]:
         """Return teacher and student feature of pairs, as compared: projected, before the split.
 
         Args:
             x: `{"teacher": inputs, "student": inputs}` of arrays, or with `"teacher_outputs"`.
             batch_size: See `keras.Model.predict`.
+            pair: Which of several pairs of features, from 0. Defaults to `0`.
 
         Returns:
             Two NumPy arrays of one shape `(samples, ..., dim)`.
         """
-        check_pair(x)
+        check_pair(x, self._teacher.needs)
+        band_pair = self.pairs[pair]
+        outputs = dict(x.get(TEACHER_OUTPUTS, {}))
         if TEACHER in x:
-            teacher = self._teacher_tap.predict(x[TEACHER], batch_size)["features"]
-        else:
-            teacher = ops.convert_to_numpy(x[TEACHER_OUTPUTS]["features"])
-        student = self._student_tap.predict(x[STUDENT], batch_size)["features"]
-        if self.projector is not None:
-            size = batch_size or _BATCH
-            parts = [student[start : start + size] for start in range(0, len(student), size)]
-            student = np.concatenate(
-                [ops.convert_to_numpy(self.projector(part, training=False)) for part in parts]
-            )
-        return teacher, student
+            outputs.update(self.predict_teacher(x[TEACHER], batch_size))
+        teacher = self._teacher.in_call(outputs, False)
+        student = self._student_tap.predict(x[STUDENT], batch_size)
+        teacher, student = self._steps(teacher, student)
+        wanted, made = teacher[band_pair.keys[0]], student[band_pair.keys[1]]
+        made = band_pair.predict(ops.convert_to_numpy(made), batch_size)
+        return ops.convert_to_numpy(wanted), made
 
     def compare(
         self, teacher: dict[str, Any], student: dict[str, Any], training: bool
     ) -> dict[str, Any]:
-        feature = student["features"]
-        if self.projector is not None:
-            feature = self.projector(feature, training=training)
-        mask = both(masks_of(_FEATURES, teacher, student))
-        wanted, feature, mask = self.frequency.without_padding(teacher["features"], feature, mask)
-        seen, made = self.frequency.split(wanted), self.frequency.split(feature)
-        one = {} if mask is None else {"mask": mask}
-        two = {} if mask is None else {"mask": interleave([mask, mask])}
-        return {
-            "bands": {band: (seen[band], made[band]) for band in self.frequency.bands},
-            "mask": mask,
-            "align": {
-                # Both sides in one call.
-                band: head(interleave([seen[band], made[band]]), **two)
-                for band, head in self.align_heads.items()
-            },
-            "band_task": {
-                band: head(made[band], **one) for band, head in self.band_task_heads.items()
-            },
-        }
+        return {"pairs": [pair.compare(teacher, student, training) for pair in self.pairs]}
 
     def terms(
         self, compared: dict[str, Any], y: Any, sample_weight: Any
     ) -> tuple[dict[str, tuple[Any, Any]], dict[str, Any]]:
         weight = compared.get(POSITION_WEIGHT, sample_weight)
-        losses, similarity = self.frequency.compare(compared["bands"], weight, compared["mask"])
-        terms = {
-            f"{band}_loss": (self.term_weights.tensor(f"{band}_loss"), value)
-            for band, value in losses.items()
-        }
-        monitors = {f"{band}_similarity": value for band, value in similarity.items()}
-        for kind, heads, sides in (
-            ("align", self.align_heads, 2),
-            ("band_task", self.band_task_heads, 1),
+        sums: dict[str, Any] = {}
+        monitors = {}
+        for pair, end, of_pair in zip(
+            self.pairs, _ends(len(self.pairs)), compared["pairs"], strict=True
         ):
-            if heads:
-                value = self._head_losses(y, compared[kind], sample_weight, sides)
-                terms[f"{kind}_loss"] = (self.term_weights.tensor(f"{kind}_loss"), value)
+            losses, similarity = pair.losses_of(of_pair, weight)
+            values = {f"{band}_loss": value for band, value in losses.items()}
+            for kind, heads, sides in (
+                ("align", pair.align_heads, 2),
+                ("band_task", pair.band_task_heads, 1),
+            ):
+                if heads:
+                    judged = pair.weight_of_labels(
+                        of_pair, compared.get(TASK_WEIGHT, sample_weight)
+                    )
+                    values[f"{kind}_loss"] = self._head_losses(y, of_pair[kind], judged, sides)
+            for name, value in values.items():
+                value = value if pair.weight == 1 else pair.weight * value
+                sums[name] = value if name not in sums else sums[name] + value
+            monitors |= {f"{band}_similarity{end}": value for band, value in similarity.items()}
+        terms = {name: (self.term_weights.tensor(name), value) for name, value in sums.items()}
         return terms, monitors
+
+    def _weight_of_terms(self, sample_weight: Any, teacher_weight: Any) -> Any:
+        return sample_weight  # Each pair knows the weights of its teacher.
 
     def _head_losses(self, y: Any, logits: dict[str, Any], sample_weight: Any, sides: int) -> Any:
         rows, count = interleave(list(logits.values())), sides * len(logits)
@@ -340,6 +415,11 @@ class FrequencyDistiller(CrossModalDistiller):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         extra = {f"extra_{name}": config.pop(name) for name in ("losses", "loss_weights")}
+        projectors = [keras.saving.serialize_keras_object(p.projector) for p in self.pairs]
+        if len(self.pairs) > 1:
+            keys = _keys(len(self.pairs))
+            for name, tap in (("teacher", self._teacher_tap), ("student", self._student_tap)):
+                config[f"{name}_features"] = [tap.paths.get(key) for key in keys]
         bands = self.frequency.get_config()
         for name in ("teacher_layer_name", "student_layer_name", "name", "dtype"):
             bands.pop(name)
@@ -352,5 +432,20 @@ class FrequencyDistiller(CrossModalDistiller):
             "align_weight": self.align_weight,
             "band_task_weight": self.band_task_weight,
             "align_loss": keras.saving.serialize_keras_object(self.align_loss),
-            "projector": keras.saving.serialize_keras_object(self.projector),
+            "pair_weights": [pair.weight for pair in self.pairs],
+            "projector": projectors[0] if len(projectors) == 1 else projectors,
         }
+
+
+def _has_one_output(student: keras.Model) -> bool:
+    """Whether a student gives one output a sample, `(batch, values)`."""
+    shape = getattr(FeatureTap(student, {}, STUDENT).spec[PREDICTIONS], "shape", ())
+    return len(shape) == 2
+
+
+def _keys(count: int) -> list[str]:
+    return [FEATURES] if count == 1 else [f"{FEATURES}_{n + 1}" for n in range(count)]
+
+
+def _ends(count: int) -> list[str]:
+    return [""] if count == 1 else [f"_{n + 1}" for n in range(count)]

@@ -7,8 +7,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.data import STUDENT, TEACHER
 from keras_fdkd.distillers.checks import check_weights
-from keras_fdkd.distillers.masks import both, check_masks, masks_of
+from keras_fdkd.distillers.group_tap import group_key
+from keras_fdkd.distillers.masks import both, check_masks, fitted, masks_of, samples_of
+from keras_fdkd.distillers.presence import times, weight_of
 from keras_fdkd.distillers.replicas import replicas
 from keras_fdkd.features import PREDICTIONS
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, takes_argument
@@ -21,6 +24,7 @@ class LossTerms:
         losses: `keras.distillation.DistillationLoss` objects.
         weights: A number >= 0 for each, or `None` for ones.
         argument: Name of the distiller's argument, for messages.
+        teachers: Names of the teachers, if there are several.
 
     A `LogitsDistillation` that Keras computes on raw logits is warned of.
 
@@ -28,7 +32,9 @@ class LossTerms:
         ValueError: If something else came, or the numbers of losses and weights differ.
     """
 
-    def __init__(self, losses: Any, weights: Any, argument: str) -> None:
+    def __init__(
+        self, losses: Any, weights: Any, argument: str, teachers: Sequence[str] = ()
+    ) -> None:
         losses = [] if losses is None else losses
         if not isinstance(losses, (list, tuple)) or not all(
             isinstance(loss, keras.distillation.DistillationLoss) for loss in losses
@@ -51,6 +57,7 @@ class LossTerms:
             )
         names = _unique_names(losses)
         self.losses = dict(zip(names, losses, strict=True))
+        self._teachers = tuple(teachers)
         self.weights = dict(zip(names, weights, strict=True))
         for loss in losses:
             _warn_of_raw_logits(loss)
@@ -72,7 +79,7 @@ class LossTerms:
         found: dict[str, list[tuple[str, CrossModalLoss]]] = {}
         for name, loss in self.losses.items():
             if isinstance(loss, CrossModalLoss) and loss.compares is not None:
-                found.setdefault(_keys(loss, side), []).append((name, loss))
+                found.setdefault(self._keys(loss, side), []).append((name, loss))
         return found
 
     def attach(self) -> list[Any]:
@@ -82,19 +89,41 @@ class LossTerms:
 
     def reads(self, side: str) -> dict[str, str | None]:
         """Return the outputs of `side` that are compared: names, with paths if they are layers."""
-        keys = keras.tree.flatten([_keys(loss, side) for loss in self.losses.values()])
+        keys = keras.tree.flatten([self._keys(loss, side) for loss in self.losses.values()])
         return {key: key.removeprefix(_LAYER) if key.startswith(_LAYER) else None for key in keys}
+
+    def _keys(self, loss: Any, side: str) -> Any:
+        """Return the names under which the tap of `side` hands out what `loss` reads."""
+        path = getattr(loss, f"{side}_layer_name", None)
+        default = getattr(loss, "reads", PREDICTIONS)  # Keras's own losses read the predictions.
+        if path is None:
+            return default
+        names = self._teachers if side == TEACHER else ()
+        return keras.tree.map_structure(
+            lambda item: group_key(item, names, default) or _LAYER + item, path
+        )
+
+    def _flat_keys(self, loss: Any) -> tuple[list[str], list[str]]:
+        teacher, student = (keras.tree.flatten(self._keys(loss, side)) for side in _SIDES)
+        return teacher, student
+
+    def _select(self, loss: Any, *outputs: dict[str, Any]) -> tuple[Any, Any]:
+        first, second = (
+            keras.tree.map_structure(lambda key, o=of_side: o[key], self._keys(loss, side))
+            for side, of_side in zip(_SIDES, outputs, strict=True)
+        )
+        return first, second
 
     def build(self, teacher: dict[str, Any], student: dict[str, Any]) -> dict[str, keras.Layer]:
         """Check symbolic outputs and return the layers of the losses that have some."""
         adapters = {}
         for name, loss in self.losses.items():
-            pair = _select(loss, teacher, student)
+            pair = self._select(loss, teacher, student)
             if isinstance(loss, _KERAS):
                 _check_same(name, loss, *pair)
             else:
                 loss.validate_outputs(*pair)
-            check_masks(name, loss, pair, masks_of(_flat_keys(loss), teacher, student))
+            check_masks(name, loss, pair, masks_of(self._flat_keys(loss), teacher, student))
             adapter = loss.build_adapter(*pair) if isinstance(loss, CrossModalLoss) else None
             if adapter is not None:
                 adapters[name] = adapter
@@ -111,16 +140,18 @@ class LossTerms:
         """Return what each loss compares; trainable layers run here."""
         compared = {}
         for name, loss in self.losses.items():
-            pair, mask = (
-                _select(loss, teacher, student),
-                both(masks_of(_flat_keys(loss), teacher, student)),
-            )
+            keys = self._flat_keys(loss)
+            pair = self._select(loss, teacher, student)
+            mask = both(masks_of(keys, teacher, student))
             if name in adapters:
                 more = {"index": index} if getattr(loss, "needs_index", False) else {}
-                if mask is not None and takes_argument(type(adapters[name]).call, "valid"):
-                    more["valid"] = mask
+                run = type(adapters[name]).call
+                if mask is not None and takes_argument(run, "valid"):
+                    more["valid"] = fitted(mask, pair[1])
+                if mask is not None and takes_argument(run, "there"):
+                    more["there"] = samples_of(mask)
                 pair = adapters[name](*pair, training=training, **more)
-            compared[name] = (*pair, mask)
+            compared[name] = (*pair, mask, weight_of(keys[0], teacher))
         return compared
 
     def terms(
@@ -129,21 +160,20 @@ class LossTerms:
         """Return `{log name: (weight, scalar)}`, the weights from a `TermWeights`."""
         terms = {}
         for name, loss in self.losses.items():
-            teacher, student, mask = compared[name]
+            teacher, student, mask, own = compared[name]
+            weight = times(sample_weight, own)
             if isinstance(loss, CrossModalLoss):
                 masked = {} if mask is None else {"mask": mask}
-                value = loss.compute_loss(
-                    teacher, student, y=y, sample_weight=sample_weight, **masked
-                )
-            elif sample_weight is None:
+                value = loss.compute_loss(teacher, student, y=y, sample_weight=weight, **masked)
+            elif weight is None:
                 value = loss.compute_loss(teacher, student)
                 if isinstance(loss, _KERAS) and not _divides_by_replicas(loss):
                     value = value / replicas()
             else:
                 raise ValueError(
-                    f"`{type(loss).__name__}` takes no sample weights, so `sample_weight` and "
-                    "`class_weight` would be dropped silently. Train without them, or write it as "
-                    "a `keras_fdkd.losses.CrossModalLoss`."
+                    f"`{type(loss).__name__}` takes no sample weights, so `sample_weight`, "
+                    '`class_weight` and `"teacher_weight"` would be dropped silently. Train without '
+                    "them, or write it as a `keras_fdkd.losses.CrossModalLoss`."
                 )
             if ops.ndim(value):
                 raise ValueError(
@@ -155,6 +185,7 @@ class LossTerms:
 
 
 _LAYER = "layer:"
+_SIDES = (TEACHER, STUDENT)
 _KERAS = (keras.distillation.LogitsDistillation, keras.distillation.FeatureDistillation)
 
 
@@ -189,27 +220,6 @@ def _unique_names(losses: Sequence[Any]) -> list[str]:
 
 def _snake_case(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
-
-
-def _keys(loss: Any, side: str) -> Any:
-    """The names under which the tap of `side` hands out what `loss` reads."""
-    path = getattr(loss, f"{side}_layer_name", None)
-    if path is None:  # Keras's own losses read the predictions then.
-        return getattr(loss, "reads", PREDICTIONS)
-    return keras.tree.map_structure(lambda item: _LAYER + item, path)
-
-
-def _flat_keys(loss: Any) -> tuple[list[str], list[str]]:
-    teacher, student = (keras.tree.flatten(_keys(loss, side)) for side in ("teacher", "student"))
-    return teacher, student
-
-
-def _select(loss: Any, teacher: dict[str, Any], student: dict[str, Any]) -> tuple[Any, Any]:
-    first, second = (
-        keras.tree.map_structure(lambda key, o=outputs: o[key], _keys(loss, side))
-        for side, outputs in (("teacher", teacher), ("student", student))
-    )
-    return first, second
 
 
 def _check_same(name: str, loss: Any, teacher: Any, student: Any) -> None:

@@ -34,6 +34,22 @@ def both(masks: Sequence[Any]) -> Any:
     return masks[0] if len(masks) == 1 else ops.logical_and(*masks)
 
 
+def fitted(mask: Any, output: Any) -> Any:
+    """Return a mask in the positions of an output; of other ones, whether a sample has any."""
+    if len(mask.shape) == len(output.shape) - 1 and mask.shape[1:] == output.shape[1:-1]:
+        return mask
+    there = ops.cast(samples_of(mask), "int32")
+    ones = ops.ones_like(output[..., 0], dtype="int32")
+    return ones * ops.reshape(there, (-1, *[1] * (len(ones.shape) - 1))) > 0
+
+
+def samples_of(mask: Any) -> Any:
+    """Return which samples have a valid position, shape `(batch,)`."""
+    if len(mask.shape) < 2:
+        return mask
+    return ops.any(mask, axis=tuple(range(1, len(mask.shape))))
+
+
 def check_masks(name: str, loss: Any, pair: tuple[Any, Any], masks: list[Any]) -> None:
     """Raise if what a loss compares is masked and it would count what is masked."""
     if all(mask is None for mask in masks):

@@ -24,7 +24,7 @@ class OutputChecks:
         ValueError: If such an output ends in softmax or sigmoid, as far as the graph tells.
     """
 
-    def __init__(self, teacher: FeatureTap, student: FeatureTap, terms: LossTerms) -> None:
+    def __init__(self, teacher: Any, student: FeatureTap, terms: LossTerms) -> None:
         self._taps = {TEACHER: teacher, STUDENT: student}
         self._terms = terms
         for side, tap in self._taps.items():
@@ -61,7 +61,7 @@ class OutputChecks:
                 continue
             outputs = tap.predict_on_batch(first_rows(x[side], _ROWS))
             for key in unknown:
-                if look_like_probabilities(outputs[key]):
+                if look_like_probabilities(outputs.get(tap.data_names.get(key, key))):
                     name = self._terms.comparing(side)[key][0][0]
                     raise ValueError(_mend(name, side, "values in [0, 1] that sum to 1"))
 

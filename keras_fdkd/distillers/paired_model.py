@@ -10,6 +10,7 @@ from keras_fdkd.data import (
     STUDENT,
     TEACHER,
     TEACHER_OUTPUTS,
+    TEACHER_WEIGHT,
     check_pair,
     check_samples,
     is_pair,
@@ -18,8 +19,9 @@ from keras_fdkd.data.class_weights import with_class_weight
 from keras_fdkd.distillers.checks import check_input_names
 from keras_fdkd.distillers.data_checks import DataChecks, check_shapes, guarded
 from keras_fdkd.distillers.labels import LabelRule
+from keras_fdkd.distillers.presence import without_absent
 from keras_fdkd.distillers.task import loss_of_output
-from keras_fdkd.distillers.teachers import FrozenTeacher
+from keras_fdkd.distillers.teachers import FrozenTeacher, check_teacher
 from keras_fdkd.distillers.training_model import TrainingModel
 from keras_fdkd.features import PREDICTIONS, FeatureTap
 from keras_fdkd.model_checks import check_disjoint, check_own_training, check_preprocessor
@@ -35,7 +37,7 @@ class PairedModel(TrainingModel):
     inputs, and `compute_loss`.
 
     Args:
-        teacher: Built `keras.Model`.
+        teacher: Built `keras.Model`, `RecordedTeacher`, or a dict of these by name.
         student: Built `keras.Model` with inputs of its own.
         reads: For `"teacher"` and `"student"`, what is read of the model, see
             `keras_fdkd.features.FeatureTap`.
@@ -52,19 +54,21 @@ class PairedModel(TrainingModel):
 
     def __init__(
         self,
-        teacher: keras.Model,
+        teacher: Any,
         student: keras.Model,
         reads: Mapping[str, Mapping[str, Any]],
         indexed: tuple[Any, ...] = (),
         **kwargs: Any,
     ) -> None:
+        check_teacher(teacher)
         side = self._teacher_class(teacher, reads[TEACHER])
         paths = {name: path for name, path in reads[STUDENT].items() if name != PREDICTIONS}
         student_tap = FeatureTap(student, paths, STUDENT)
-        check_preprocessor(teacher, TEACHER)
         check_preprocessor(student, STUDENT)
         check_own_training(student)
-        check_disjoint(teacher, student)
+        for model in side.models:
+            check_preprocessor(model, TEACHER)
+            check_disjoint(model, student)
         check_input_names(student)
         # Loss scaling follows the dtype policy: it is the student that trains.
         kwargs.setdefault("dtype", student.dtype_policy)
@@ -86,20 +90,20 @@ class PairedModel(TrainingModel):
             self.output_names = getattr(student, "output_names", None)
 
     @property
-    def _teacher_tap(self) -> FeatureTap:
+    def _teacher_tap(self) -> Any:
         return self._teacher.tap
-
-    @property
-    def _teacher_reads(self) -> set[str]:
-        return self._teacher.reads
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train the student, see `keras.Model.fit`.
 
         Args:
-            x: `{"teacher": inputs, "student": inputs}`, each side any nested structure of arrays;
+            x: `{"teacher": inputs, "student": inputs}`, each side any nested structure of arrays,
+                of several teachers a dict by their names;
                 the teacher's outputs may stand in for its inputs, as
                 `"teacher_outputs": {"features": array}`, with what the losses read of it;
+                `"teacher_weight"`, how much the teacher counts for each sample (or position), 0
+                where it is missing: what its inputs hold there, NaN too, is then ignored, and the
+                terms of distillation are means over the samples that are left;
                 `"index"`, the number of each sample, for losses that ask for it;
                 or a `tf.data.Dataset`, `keras.utils.PyDataset` or torch `DataLoader` of
                 `(x, y)` or `(x, y, sample_weight)`. Validation data may hold the student's
@@ -158,7 +162,7 @@ class PairedModel(TrainingModel):
             teacher. What the teacher's inputs would be augmented by is left out.
         """
         outputs = self._teacher.tap.predict(inputs, batch_size)
-        return {name: outputs[name] for name in self._teacher.reads}
+        return {name: outputs[name] for name in self._teacher.run_reads() if name in outputs}
 
     def train_step(self, *args: Any) -> Any:
         *state, data = args
@@ -175,7 +179,9 @@ class PairedModel(TrainingModel):
         if is_pair(x) and TEACHER in x:
             values = None if state is None else state[1]
             step = self._step_number(state) if train else None
-            outputs = self._run_teacher(x[TEACHER], self.non_trainable_variables, values, step)
+            inputs = without_absent(x[TEACHER], x.get(TEACHER_WEIGHT))
+            outputs = self._run_teacher(inputs, self.non_trainable_variables, values, step)
+            outputs = {**x.get(TEACHER_OUTPUTS, {}), **outputs}
             x = {**{key: x[key] for key in x if key != TEACHER}, TEACHER_OUTPUTS: outputs}
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
@@ -184,7 +190,7 @@ class PairedModel(TrainingModel):
         return self._teacher.before_step(inputs, variables, values, step)
 
     def _check_pair(self, x: Any) -> None:
-        check_pair(x, self._needed(), bool(self._indexed))
+        check_pair(x, self._teacher.needs, bool(self._indexed))
         if TEACHER_OUTPUTS in x:
             check_shapes(x[TEACHER_OUTPUTS], self._teacher_shapes())
 
@@ -193,14 +199,10 @@ class PairedModel(TrainingModel):
         if TEACHER_OUTPUTS in x:
             self._check_pair(x)
 
-    def _needed(self) -> frozenset[str]:
-        """What data with the teacher's outputs must hold: all that is read but the masks."""
-        return frozenset(self._teacher.reads) - self._teacher.masks
-
     def _teacher_shapes(self) -> dict[str, tuple[int | None, ...]]:
         spec = self._teacher.tap.spec
         return {
-            name: tuple(spec[name].shape)
+            self._teacher.data_name(name): tuple(spec[name].shape)
             for name in self._teacher.reads
             if not keras.tree.is_nested(spec[name])
         }
@@ -211,8 +213,9 @@ class PairedModel(TrainingModel):
         predictions = self._student_tap.spec[PREDICTIONS]
         return DataChecks(
             teacher_shapes=self._teacher_shapes(),
-            needed=self._needed(),
+            needs=self._teacher.needs,
             logits=self._compared_logits(),
+            probabilities=frozenset(map(self._teacher.data_name, self._teacher_tap.converted)),
             label_rule=LabelRule.of(
                 loss_of_output(loss, None), predictions, loss is not None or self._has_heads()
             ),
@@ -231,11 +234,11 @@ class PairedModel(TrainingModel):
         """Raise if outputs whose meaning the graph does not tell look like probabilities."""
 
     def _frozen_teachers(self) -> list[keras.Model]:
-        return [self.teacher] if self._teacher.is_frozen else []
+        return self._teacher.models if self._teacher.is_frozen else []
 
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
-        if self._teacher.is_frozen:
+        if self._frozen_teachers():
             store[_FINGERPRINT] = np.frombuffer(self._teacher.fingerprint().encode(), "uint8")
 
     def load_own_variables(self, store: Any) -> None:
@@ -247,13 +250,13 @@ class PairedModel(TrainingModel):
 
     def _check_teacher(self, filepath: Any) -> None:
         wanted = self._fingerprint_read
-        if not self._teacher.is_frozen or wanted is None:
+        if not self._frozen_teachers() or wanted is None:
             return
         if wanted != (came := self._teacher.fingerprint()):
+            names = ", ".join(f"teacher '{model.name}'" for model in self._frozen_teachers())
             raise ValueError(
                 "The file holds no teacher and was written beside another one than this "
                 f"distiller's. Build the distiller with the teacher of fingerprint {wanted} "
                 "(`keras_fdkd.fingerprint` tells), or pass `skip_mismatch=True` to go on with "
-                f"this one. Received: '{filepath}', and teacher '{self.teacher.name}' of "
-                f"fingerprint {came}."
+                f"this one. Received: '{filepath}', and {names} of fingerprint {came}."
             )

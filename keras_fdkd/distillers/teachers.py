@@ -1,35 +1,72 @@
 """The teacher of a distiller: what it is asked, what it gives, and how it is told apart."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import keras
 
+from keras_fdkd.data import Needs
+from keras_fdkd.distillers.group_tap import GroupTap
+from keras_fdkd.distillers.presence import with_presence
+from keras_fdkd.distillers.recorded_tap import RecordedTap
 from keras_fdkd.distillers.teacher_pass import teacher_pass
-from keras_fdkd.features import PREDICTIONS, FeatureTap
+from keras_fdkd.features import PREDICTIONS, FeatureTap, check_model
 from keras_fdkd.fingerprints import fingerprint
+from keras_fdkd.recorded_teacher import RecordedTeacher
 
 _INPUTS = "inputs"
 
 
 class FrozenTeacher:
-    """A model that runs in inference mode, outside differentiation, and is changed by nothing.
+    """One teacher or several, which run in inference mode or ran before, and never change.
 
     Args:
-        model: Built `keras.Model`.
-        reads: What the losses read of it, names with paths, see `keras_fdkd.features.FeatureTap`.
+        teacher: Built `keras.Model`, `RecordedTeacher`, or a dict of these by name.
+        reads: What the losses read of it, names with paths, see `keras_fdkd.features.FeatureTap`
+            and `GroupTap`.
     """
 
     is_frozen = True
 
-    def __init__(self, model: keras.Model, reads: Mapping[str, Any]) -> None:
-        self.model = model
-        paths = {name: path for name, path in reads.items() if name != PREDICTIONS}
-        self.tap = FeatureTap(model, paths, "teacher")
+    def __init__(self, teacher: Any, reads: Mapping[str, Any]) -> None:
+        named = teacher if isinstance(teacher, Mapping) else {None: teacher}
+        self.models = [one for one in named.values() if isinstance(one, keras.Model)]
+        if isinstance(teacher, Mapping):
+            self.tap: Any = GroupTap(teacher, reads, _tap)
+        else:
+            self.tap = _tap(teacher, dict(reads))
         self.masks = {f"{name}_mask" for name in reads} & set(self.tap.spec)
-        self.reads = set(reads) | self.masks
+        self.names = set(reads)
+        self.reads = self.names | self.masks
+        outputs = {name: self._data_names(name) for name in named}
+        recorded = {name for name, one in named.items() if isinstance(one, RecordedTeacher)}
+        self.needs = Needs(outputs, frozenset(recorded), not self.is_frozen)
         self._held_fingerprint: str | None = None
         self._holds = False
+
+    def _data_names(self, teacher: str | None) -> frozenset[str]:
+        """Return the names in data of what is read of one teacher, but for masks."""
+        return frozenset(
+            self.data_name(name) for name in self.names if self.teacher_of(name) == teacher
+        )
+
+    def data_name(self, name: str) -> str:
+        """Return the name that an output has in `"teacher_outputs"`."""
+        return self.tap.data_names.get(name, name)
+
+    def teacher_of(self, name: str) -> str | None:
+        """Return which of several teachers gives what is read under `name`."""
+        return self.tap.teacher_of(name) if isinstance(self.tap, GroupTap) else None
+
+    def run_reads(self) -> set[str]:
+        """Return the names in data of what is read of teachers that run, masks too."""
+        return {
+            self.data_name(name)
+            for name in self.reads
+            if self.teacher_of(name.removesuffix("_mask") if name in self.masks else name)
+            not in self.needs.recorded
+        }
 
     def before_step(self, inputs: Any, variables: list, values: list | None, step: Any) -> Any:
         """Return what goes into the batch in place of the teacher's inputs.
@@ -40,21 +77,29 @@ class FrozenTeacher:
             values: See `teacher_pass`.
             step: See `teacher_pass`.
         """
-        seeds = [v for v in self.model.variables if v.name == "seed_generator_state"]
+        ours = [variable for model in self.models for variable in model.variables]
+        seeds = [v for v in ours if v.name == "seed_generator_state"]
         return teacher_pass(self.tap, inputs, variables, values, seeds, step)
 
-    def in_call(self, outputs: Any, training: bool) -> dict[str, Any]:
-        """Return what the losses read, from what `before_step` or the data gave."""
-        return outputs
+    def in_call(self, outputs: Any, training: bool, weight: Any = None) -> dict[str, Any]:
+        """Return what the losses read, from what `before_step` or the data gave.
+
+        Args:
+            outputs: By the names in data.
+            training: Whether the student trains.
+            weight: `"teacher_weight"`, or `None`.
+        """
+        return with_presence(self.tap.received(outputs), weight, self.names, self.teacher_of)
 
     def fingerprint(self) -> str:
         """Return the fingerprint of the weights; while `fit` runs, it is computed once."""
         if self._held_fingerprint is not None:
             return self._held_fingerprint
-        found = fingerprint(self.model)
+        found = [fingerprint(model) for model in self.models]
+        one = found[0] if len(found) == 1 else _joined(found)
         if self._holds:
-            self._held_fingerprint = found
-        return found
+            self._held_fingerprint = one
+        return one
 
     def hold(self, while_fit_runs: bool) -> None:
         """Say whether `fit` runs, in which the weights cannot change."""
@@ -70,10 +115,33 @@ class TrainedTeacher(FrozenTeacher):
     def before_step(self, inputs: Any, variables: list, values: list | None, step: Any) -> Any:
         return {_INPUTS: inputs}
 
-    def in_call(self, outputs: Any, training: bool) -> dict[str, Any]:
+    def in_call(self, outputs: Any, training: bool, weight: Any = None) -> dict[str, Any]:
         if not isinstance(outputs, Mapping) or set(outputs) != {_INPUTS}:
             refuse_outputs()
         return self.tap(outputs[_INPUTS], training=training)
+
+
+def check_teacher(teacher: Any) -> None:
+    """Raise unless this is a model, a recorded teacher, or several of these by name."""
+    if isinstance(teacher, (list, tuple)) or (isinstance(teacher, Mapping) and not teacher):
+        raise ValueError(
+            'Several teachers must come as a dict by name: `teacher={"video": ..., "text": ...}`. '
+            f"Received: teacher={teacher!r}."
+        )
+    named = teacher if isinstance(teacher, Mapping) else {"teacher": teacher}
+    for name, one in named.items():
+        if not isinstance(name, str) or not name or ":" in name or "/" in name:
+            raise ValueError(
+                "Names of teachers must be strings without ':' and '/'. Received: "
+                f"{name!r} in `teacher`."
+            )
+        if one is None:
+            raise ValueError(
+                "A teacher of which there are outputs alone is a `keras_fdkd.RecordedTeacher`: "
+                "`RecordedTeacher(features=(512,), logits=(6,))`. Received: teacher=None."
+            )
+        if not isinstance(one, RecordedTeacher):
+            check_model(one, "teacher" if one is teacher else f"teacher[{name!r}]")
 
 
 def refuse_outputs() -> NoReturn:
@@ -82,3 +150,14 @@ def refuse_outputs() -> NoReturn:
         "This distiller trains the teacher, so its outputs cannot be computed once: "
         'pass its inputs, as {"teacher": ..., "student": ...}. Received: "teacher_outputs".'
     )
+
+
+def _tap(teacher: Any, reads: dict[str, Any]) -> Any:
+    if isinstance(teacher, RecordedTeacher):
+        return RecordedTap(teacher, reads)
+    paths = {name: path for name, path in reads.items() if name != PREDICTIONS}
+    return FeatureTap(teacher, paths, "teacher")
+
+
+def _joined(fingerprints: list[str]) -> str:
+    return hashlib.blake2b("".join(fingerprints).encode(), digest_size=8).hexdigest()

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_fdkd.arguments import check_integer
 from keras_fdkd.layers.positions import mean_over_positions
+from keras_fdkd.layers.resizing import resized
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -18,20 +19,23 @@ class BandClassifier(keras.layers.Layer):
 
     Args:
         num_classes: Integer, the number of logits.
+        positions: Sizes of the positions that are judged, `(steps,)` or `(height, width)`, to which
+            the logits of the band's own positions are resized; `None` among them for as many as the
+            band has. Defaults to `None`: the mean over the positions is judged.
         **kwargs: See `keras.layers.Layer`.
 
     Call args:
         inputs: Band, shape `(batch, dim)`; with further axes, `(batch, positions..., dim)`, the
-            rectified band is averaged over them.
+            rectified band is averaged over them, unless `positions` are given.
         mask: Boolean, shape `(batch, positions...)`, true at the positions to average; the average
             of none is 0. Defaults to `None`: all, or those of the mask that Keras attached to
             `inputs`.
 
     Returns:
-        Logits, shape `(batch, num_classes)`.
+        Logits, shape `(batch, num_classes)`, or `(batch, positions..., num_classes)`.
 
     Raises:
-        ValueError: If `num_classes` is no positive integer, or the mask does not fit.
+        ValueError: If `num_classes` is no positive integer, or the mask or positions do not fit.
 
     Example:
     >>> import numpy as np
@@ -42,25 +46,48 @@ class BandClassifier(keras.layers.Layer):
         - [Liu et al., AAAI 2026](https://arxiv.org/abs/2511.19887), shared classifiers.
     """
 
-    def __init__(self, num_classes: int, **kwargs: Any) -> None:
+    def __init__(
+        self, num_classes: int, positions: tuple[int | None, ...] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         check_integer("num_classes", num_classes)
         self.num_classes = num_classes
+        self.positions = None if positions is None else tuple(positions)
         self.dense = keras.layers.Dense(num_classes, dtype=self.dtype_policy, name="dense")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
+        if self.positions is not None and len(input_shape) - 2 != len(self.positions):
+            raise ValueError(
+                "A classifier of positions needs a band with the same axes of positions. "
+                f"Received: positions={self.positions}, band of shape {tuple(input_shape)}."
+            )
         self.dense.build((None, input_shape[-1]))
         self.built = True
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        x = mean_over_positions(ops.relu(inputs), mask)
-        return self.dense.call(x)  # What Keras does around a layer has been done for this one.
+        # What Keras does around a layer has been done for this one.
+        if self.positions is not None:
+            logits = self.dense.call(ops.relu(inputs))
+            for axis, size in enumerate(self.positions, 1):
+                logits = logits if size is None else resized(logits, axis, size)
+            return logits
+        return self.dense.call(mean_over_positions(ops.relu(inputs), mask))
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         return None  # No positions are left.
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
-        return input_shape[0], self.num_classes
+        if self.positions is None:
+            return input_shape[0], self.num_classes
+        sizes = [
+            own if size is None else size
+            for size, own in zip(self.positions, input_shape[1:-1], strict=True)
+        ]
+        return input_shape[0], *sizes, self.num_classes
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_classes": self.num_classes}
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "positions": self.positions,
+        }

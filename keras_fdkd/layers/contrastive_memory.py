@@ -132,7 +132,12 @@ class ContrastiveMemory(keras.layers.Layer):
         )
 
     def call(
-        self, teacher: Any, student: Any, training: bool = False, index: Any = None
+        self,
+        teacher: Any,
+        student: Any,
+        training: bool = False,
+        index: Any = None,
+        there: Any = None,
     ) -> tuple[Any, Any]:
         v_teacher = self._embed(self.embed_teacher, teacher)
         v_student = self._embed(self.embed_student, student)
@@ -143,6 +148,7 @@ class ContrastiveMemory(keras.layers.Layer):
             v_teacher, v_student = (
                 ops.where(known[:, None], v, math.nan) for v in (v_teacher, v_student)
             )
+            known = known if there is None else ops.logical_and(known, there)
             candidates = ops.concatenate([index[:, None], self.draw_negatives(index)], axis=1)
             for_teacher, for_student = self.contrast(v_teacher, v_student, candidates)
         else:

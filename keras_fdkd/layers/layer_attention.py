@@ -95,18 +95,22 @@ class LayerAttention(keras.layers.Layer):
         stack.build(shape)
         return stack
 
-    def call(self, teacher: list, student: list, training: bool = False) -> tuple[list, tuple]:
+    def call(
+        self, teacher: list, student: list, training: bool = False, there: Any = None
+    ) -> tuple[list, tuple]:
         queries, keys = (
             ops.stack(
                 [
-                    layer(mean_over_positions(x), training=training)
+                    layer(mean_over_positions(x), training=training, mask=there)
                     for layer, x in zip(layers, maps, strict=True)
                 ],
                 axis=1,
             )
             for layers, maps in ((self.queries, teacher), (self.keys, student))
         )
-        keys = self.bilinear(keys, training=training)
+        if there is not None:  # One key for each of the student's layers.
+            there = ops.logical_and(there[:, None], ops.ones_like(keys[..., 0], dtype="bool"))
+        keys = self.bilinear(keys, training=training, mask=there)
         keys = ops.reshape(keys, (-1, len(student), len(teacher), self.dim))
         dtype = precise_dtype(self.compute_dtype)
         scores = ops.cast(ops.einsum("nstd,ntd->nts", keys, queries), dtype)

@@ -163,7 +163,7 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
         else:
             masked = {"mask": mask} if takes_argument(type(self).call, "mask") else {}
             values = self.call(teacher_outputs, student_outputs, y, **masked)
-        return weighted_mean(values, sample_weight, mask if len(values.shape) > 1 else None)
+        return weighted_mean(values, sample_weight, mask)
 
     def get_config(self) -> dict[str, Any]:
         return {

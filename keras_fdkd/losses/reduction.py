@@ -22,8 +22,8 @@ def weighted_mean(values: Any, sample_weight: Any = None, mask: Any = None) -> A
         values: Losses of samples, shape `(batch,)`, or of their positions, `(batch, ...)`.
         sample_weight: Shape `(batch,)` or `(batch, ...)`, or `None`. Weights of positions are
             averaged where the values are of samples, or of fewer positions.
-        mask: Boolean or float, of the same shapes, or `None`: what is 0 counts neither in the sum
-            nor in the number of values.
+        mask: Boolean, of the same shapes, or `None`: what is false counts neither in the sum nor in
+            the number of values. Where the values are of samples, those without any position.
 
     Returns:
         Scalar; 0 where nothing counts.
@@ -36,16 +36,35 @@ def weighted_mean(values: Any, sample_weight: Any = None, mask: Any = None) -> A
     >>> float(weighted_mean(values, mask=np.array([[True, True], [True, False]])))
     2.0
     """
-    weights = None if sample_weight is None else weights_like(values, sample_weight)
-    if mask is not None:
-        counted = weights_like(values, ops.cast(mask, values.dtype))
-        counted = counted + ops.zeros_like(values)  # one for each value
-        share = ops.mean(counted)
-        counted = counted * ops.where(share > 0, 1 / ops.where(share > 0, share, 1.0), 0.0)
-        weights = counted if weights is None else weights * counted
-        # What stands where nothing counts may be NaN.
-        values = ops.where(counted > 0, values, 0.0)
+    weights = masked_weights(values, sample_weight, mask)
+    if mask is not None:  # What stands where nothing counts may be NaN.
+        values = ops.where(counts(values, mask) > 0, values, 0.0)
     return _Mean(name="mean")(values, values, sample_weight=weights)
+
+
+def masked_weights(values: Any, sample_weight: Any, mask: Any) -> Any:
+    """Return weights with which a mean over all `values` is one over what is not masked.
+
+    Args:
+        values: See `weighted_mean`.
+        sample_weight: See `weighted_mean`.
+        mask: See `weighted_mean`.
+    """
+    weights = None if sample_weight is None else weights_like(values, sample_weight)
+    if mask is None:
+        return weights
+    counted = counts(values, mask)
+    share = ops.mean(counted)
+    counted = counted * ops.where(share > 0, 1 / ops.where(share > 0, share, 1.0), 0.0)
+    return counted if weights is None else weights * counted
+
+
+def counts(values: Any, mask: Any) -> Any:
+    """Return how much of what each value stands for is not masked, 0 to 1."""
+    if len(values.shape) == 1 and len(mask.shape) > 1:
+        mask = ops.any(mask, axis=tuple(range(1, len(mask.shape))))
+    counted = weights_like(values, ops.cast(mask, values.dtype))
+    return counted + ops.zeros_like(values)  # one for each value
 
 
 def weights_like(values: Any, weights: Any) -> Any:

@@ -57,7 +57,7 @@ class RKD(CrossModalLoss):
           megvii-research/mdistiller.
     """
 
-    takes_masks = False
+    takes_masks = True  # There are no positions, and a sample may be left out.
 
     def __init__(
         self,
@@ -83,21 +83,24 @@ class RKD(CrossModalLoss):
         check_outputs(self, teacher_outputs, student_outputs, 2, 2)
         check_same_shape(self, teacher_outputs, student_outputs, slice(0, 1))
 
-    def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
+    def call(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         pair = full_precision(teacher, student)
         differences = [ops.expand_dims(x, 0) - ops.expand_dims(x, 1) for x in pair]
         energies = [ops.sum(ops.square(x), axis=-1) for x in differences]
-        teacher, student = (self._distances(energy) for energy in energies)
-        value = self.distance_weight * ops.mean(_huber(student - teacher), axis=1)
+        there = None if mask is None else ops.cast(mask, pair[1].dtype)
+        both = None if there is None else there[:, None] * there[None, :]
+        teacher, student = (self._distances(energy, both) for energy in energies)
+        value = self.distance_weight * _mean_of(_huber(student - teacher), there, 1)
         if self.angle_weight:
             teacher, student = map(self._cosines, differences, energies)
-            value = value + self.angle_weight * ops.mean(_huber(student - teacher), axis=(1, 2))
+            value = value + self.angle_weight * _mean_of(_huber(student - teacher), there, 2)
         return value
 
-    def _distances(self, energy: Any) -> Any:
+    def _distances(self, energy: Any, both: Any) -> Any:
         """Distances divided by their mean, shape `(batch, batch)`."""
         index = ops.cumsum(ops.ones_like(energy[:, 0]))  # The batch size may be unknown.
         others = ops.not_equal(ops.expand_dims(index, 0), ops.expand_dims(index, 1))
+        others = others if both is None else ops.logical_and(others, both > 0)
         distance = ops.where(others, ops.sqrt(ops.maximum(energy, self.eps)), 0.0)
         count = ops.sum(ops.cast(others, energy.dtype))
         mean = ops.sum(distance) / ops.maximum(count, 1.0)
@@ -115,6 +118,16 @@ class RKD(CrossModalLoss):
             "eps": self.eps,
         }
         return {**super().get_config(), **config}
+
+
+def _mean_of(values: Any, there: Any, axes: int) -> Any:
+    """Return the mean over the last axes, which are of samples, over those that count."""
+    for _ in range(axes):
+        if there is None:
+            values = ops.mean(values, axis=-1)
+        else:
+            values = ops.sum(values * there, axis=-1) / ops.maximum(ops.sum(there), 1.0)
+    return values
 
 
 def _huber(x: Any) -> Any:

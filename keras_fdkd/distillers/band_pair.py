@@ -1,0 +1,158 @@
+"""BandPair: the bands of one feature of the teacher beside one of the student."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_fdkd.distillers.align_loss import CROSS_ENTROPIES, interleave
+from keras_fdkd.distillers.masks import both, masks_of
+from keras_fdkd.distillers.presence import scaled, times, weight_of
+from keras_fdkd.layers import BandClassifier
+from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
+from keras_fdkd.losses.reduction import masked_weights
+
+_BATCH = 32  # rows at a time, as Keras predicts
+
+
+class BandPair(keras.layers.Layer):
+    """One pair of features: its projector, its split and the classifiers of its bands.
+
+    Args:
+        keys: Names of the features among the outputs of the teacher's tap and of the student's.
+        frequency: Splits and compares.
+        projector: Built layer that brings the student's feature to the teacher's shape, or `None`.
+        heads: Of `"align"` and `"band_task"`, the classifier of each band; empty for none.
+        weight: Of this pair among several.
+        is_masked: Whether one of the features carries a Keras mask.
+    """
+
+    def __init__(
+        self,
+        keys: tuple[str, str],
+        frequency: FrequencyDistillation,
+        projector: keras.Layer | None,
+        heads: Mapping[str, Mapping[str, BandClassifier]],
+        weight: float,
+        is_masked: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.autocast = False  # The layers inside cast their own inputs.
+        self.keys = keys
+        self.frequency = frequency
+        self.projector = projector
+        self.align_heads = dict(heads["align"])
+        self.band_task_heads = dict(heads["band_task"])
+        self.weight = weight
+        self.is_masked = is_masked
+        self.built = True
+
+    def compare(
+        self, teacher: Mapping[str, Any], student: Mapping[str, Any], training: bool
+    ) -> dict[str, Any]:
+        """Return the bands, the logits of the heads, and what counts; runs inside `call`."""
+        names = [self.keys[0]], [self.keys[1]]
+        mask = both(masks_of(names, teacher, student))
+        wanted = teacher[self.keys[0]]
+        feature = self.projected(student[self.keys[1]], training, mask)
+        wanted, feature, mask = self.frequency.without_padding(wanted, feature, mask)
+        seen, made = self.frequency.split(wanted), self.frequency.split(feature)
+        one = {} if mask is None else {"mask": mask}
+        two = {} if mask is None else {"mask": interleave([mask, mask])}
+        return {
+            "bands": {band: (seen[band], made[band]) for band in self.frequency.bands},
+            "mask": mask,
+            "weight": weight_of(names[0], teacher),
+            "align": {
+                # Both sides in one call.
+                band: head(interleave([seen[band], made[band]]), **two)
+                for band, head in self.align_heads.items()
+            },
+            "band_task": {
+                band: head(made[band], **one) for band, head in self.band_task_heads.items()
+            },
+        }
+
+    def projected(self, feature: Any, training: bool, mask: Any = None) -> Any:
+        """Return the student's feature in the shape of the teacher's."""
+        if self.projector is None:
+            return feature
+        return self.projector(feature, training=training)
+
+    def predict(self, feature: np.ndarray, batch_size: int | None) -> np.ndarray:
+        """Return the student's feature as compared, computed batch by batch."""
+        if self.projector is None:
+            return feature
+        size = batch_size or _BATCH
+        parts = [feature[start : start + size] for start in range(0, len(feature), size)]
+        return np.concatenate([ops.convert_to_numpy(self.projected(p, False)) for p in parts])
+
+    def losses_of(
+        self, compared: Mapping[str, Any], sample_weight: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the losses of the bands and the mean cosine of each, by band.
+
+        Args:
+            compared: What `compare` returned.
+            sample_weight: Of samples or positions, or `None`.
+        """
+        weight = times(sample_weight, compared["weight"])
+        return self.frequency.compare(compared["bands"], weight, compared["mask"])
+
+    def weight_of_labels(self, compared: Mapping[str, Any], sample_weight: Any) -> Any:
+        """Return the weights with which the heads judge, of samples or positions, or `None`.
+
+        Args:
+            compared: What `compare` returned.
+            sample_weight: As the task's loss gets it.
+        """
+        weight = scaled(sample_weight, compared["weight"])
+        if not self._judges_positions() or compared["mask"] is None:
+            return weight
+        ones = ops.cast(compared["mask"], "float32")
+        return masked_weights(ones, weight, compared["mask"])
+
+    def check_heads(self, loss: Any) -> None:
+        """Raise if the heads give logits of positions, some of them padding, and `loss` sees all.
+
+        Args:
+            loss: Of the heads.
+        """
+        if self.is_masked and self._judges_positions() and type(loss) not in CROSS_ENTROPIES:
+            raise ValueError(
+                "The features carry a Keras mask, and the loss of the band classifiers would "
+                "judge the padding too: use a cross-entropy of positions, `time_steps`, or "
+                f"`align_weight=0`. Received: align_loss={loss!r}."
+            )
+
+    def _judges_positions(self) -> bool:
+        heads = [*self.align_heads.values(), *self.band_task_heads.values()]
+        return any(head.positions is not None for head in heads)
+
+
+def as_pairs(teacher: Any, student: Any, names: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    """Return where each pair of features is read of the teacher and of the student.
+
+    Args:
+        teacher: A place, or a list of places.
+        student: The same. One place stands beside each of the other side.
+        names: Of the teachers, if there are several.
+
+    Raises:
+        ValueError: If the lists differ in length, or are empty.
+    """
+    if teacher is None and names:  # Each teacher's own default.
+        teacher = list(names) if len(names) > 1 else names[0]
+    places = [list(one) if isinstance(one, (list, tuple)) else [one] for one in (teacher, student)]
+    most = max(map(len, places))
+    if min(map(len, places)) == 0 or any(len(one) not in (1, most) for one in places):
+        raise ValueError(
+            "`teacher_features` and `student_features` must be lists of one length, a pair for "
+            "each entry, or one of them a single feature. "
+            f"Received: teacher_features={teacher!r}, student_features={student!r}."
+        )
+    first, second = (one * most if len(one) == 1 else one for one in places)
+    return first, second

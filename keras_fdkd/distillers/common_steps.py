@@ -1,0 +1,111 @@
+"""CommonSteps: sequences of both sides, resampled to one number of steps before they compare."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_fdkd.arguments import is_integer
+from keras_fdkd.distillers.counted import per_sample
+from keras_fdkd.distillers.presence import weight_key
+from keras_fdkd.layers import StepResampler
+from keras_fdkd.masks import mask_key
+
+TEACHERS = "teacher"
+
+
+class CommonSteps:
+    """Resamples the valid part of each sequence that is compared.
+
+    Args:
+        steps: Number of steps, `"teacher"` for that of the teacher's outputs, or `None`: nothing
+            is resampled.
+        teacher: Names of what is read of the teacher, and all its outputs, symbolic.
+        student: The same of the student.
+        dtype: Of the resampled sequences.
+
+    Raises:
+        ValueError: If `steps` is something else, no output is a sequence, or the teacher's have no
+            known common number of steps.
+    """
+
+    def __init__(
+        self,
+        steps: Any,
+        teacher: tuple[Collection[str], Mapping[str, Any]],
+        student: tuple[Collection[str], Mapping[str, Any]],
+        dtype: Any,
+    ) -> None:
+        self.given = steps
+        self._names = [
+            sorted(name for name in names if _is_sequence(spec.get(name)))
+            for names, spec in (teacher, student)
+        ]
+        self._resample: StepResampler | None = None
+        self.teacher_spec, self.student_spec = dict(teacher[1]), dict(student[1])
+        if steps is None:
+            return
+        if steps != TEACHERS and not is_integer(steps, 1):
+            raise ValueError(
+                "`time_steps` must be a positive integer, 'teacher' or `None`. "
+                f"Received: time_steps={steps!r}."
+            )
+        shapes = {name: tuple(self.teacher_spec[name].shape) for name in self._names[0]}
+        if not shapes or not self._names[1]:
+            raise ValueError(
+                "`time_steps` is for sequences (batch, time, dim): leave it out. Received: "
+                f"time_steps={steps!r}, and none that is compared of both sides."
+            )
+        sizes = {shape[1] for shape in shapes.values()}
+        if steps == TEACHERS and (len(sizes) > 1 or None in sizes):
+            raise ValueError(
+                "The teacher's sequences have no known common number of steps: pass it as "
+                f"`time_steps`. Received: time_steps='teacher', and {shapes}."
+            )
+        self._resample = StepResampler(sizes.pop() if steps == TEACHERS else steps, dtype=dtype)
+        self._resample.build((None, None, 1))
+        self.teacher_spec = self._symbolic(self.teacher_spec, self._names[0])
+        self.student_spec = self._symbolic(self.student_spec, self._names[1])
+
+    def __call__(
+        self, teacher: dict[str, Any], student: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the outputs of both taps, sequences in one number of steps."""
+        if self._resample is None:
+            return teacher, student
+        first, second = (
+            self._resampled(outputs, names)
+            for outputs, names in zip((teacher, student), self._names, strict=True)
+        )
+        return first, second
+
+    def weights(self, sample_weight: Any) -> Any:
+        """Return weights as they apply to resampled sequences: those of samples."""
+        return sample_weight if self._resample is None else per_sample(sample_weight)
+
+    def _resampled(self, outputs: dict[str, Any], names: list[str]) -> dict[str, Any]:
+        outputs = dict(outputs)
+        for name in names:
+            key, weight = mask_key(name), weight_key(name)
+            mask = outputs[key][..., 0] if key in outputs else None
+            assert self._resample is not None
+            outputs[name] = self._resample.call(outputs[name], mask)
+            if mask is not None:
+                ones = ops.ones_like(outputs[name][..., :1], dtype="bool")
+                outputs[key] = ops.logical_and(ops.any(mask, axis=1)[:, None, None], ones)
+            if weight in outputs:
+                outputs[weight] = per_sample(outputs[weight])
+        return outputs
+
+    def _symbolic(self, spec: dict[str, Any], names: list[str]) -> dict[str, Any]:
+        for name in names:
+            assert self._resample is not None
+            shape = (spec[name].shape[0], self._resample.steps, spec[name].shape[2])
+            spec[name] = keras.KerasTensor(shape, spec[name].dtype, name=spec[name].name)
+            spec.pop(mask_key(name), None)  # All that is left is whether a sample has any step.
+        return spec
+
+
+def _is_sequence(output: Any) -> bool:
+    return not keras.tree.is_nested(output) and len(getattr(output, "shape", ())) == 3

@@ -1,0 +1,144 @@
+"""Which samples and positions have a teacher, and how much it counts there."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_fdkd.data.data_sets import to_numpy
+from keras_fdkd.losses.reduction import weights_like
+from keras_fdkd.masks import mask_key
+
+
+def weight_key(name: str) -> str:
+    """Return the name under which the weights of an output of the teacher are handed on."""
+    return f"{name}_weight"
+
+
+def without_absent(inputs: Any, weight: Any) -> Any:
+    """Return the teacher's inputs with zeros for the samples where it is not there.
+
+    Args:
+        inputs: Nested tensors; of several teachers, a dict by their names.
+        weight: `"teacher_weight"`: shape `(batch, ...)`, or a dict of such by name; or `None`.
+    """
+    if weight is None:
+        return inputs
+    if isinstance(weight, Mapping):
+        return {name: without_absent(inputs[name], weight.get(name)) for name in inputs}
+    there = _per_sample(weight) > 0
+
+    def blank(leaf: Any) -> Any:
+        if "float" not in keras.backend.standardize_dtype(leaf.dtype):
+            return leaf  # Numbers and texts are never broken.
+        leaf = ops.convert_to_tensor(leaf)
+        return ops.where(ops.reshape(there, (-1, *[1] * (len(leaf.shape) - 1))), leaf, 0.0)
+
+    return keras.tree.map_structure(blank, inputs)
+
+
+def with_presence(
+    outputs: Mapping[str, Any],
+    weight: Any,
+    names: Collection[str],
+    teacher_of: Callable[[str], str | None],
+) -> dict[str, Any]:
+    """Return the teacher's outputs, and beside each its mask and its weights.
+
+    Where the weight is 0, the mask is false, and what stood there is 0.
+
+    Args:
+        outputs: Tensors by name; masks of some may stand beside them.
+        weight: `"teacher_weight"`: shape `(batch,)` or, of positions, `(batch, ...)`; of several
+            teachers, a dict of such by name; or `None`.
+        names: Those of the outputs that are no masks.
+        teacher_of: From the name of an output to that of its teacher.
+    """
+    outputs = dict(outputs)
+    if weight is None:
+        return outputs
+    for name in names:
+        own = weight.get(teacher_of(name)) if isinstance(weight, Mapping) else weight
+        value = outputs.get(name)
+        if own is None or value is None or keras.tree.is_nested(value):
+            continue
+        own = _float(own)
+        ones = ops.ones_like(value[..., 0], dtype=own.dtype)
+        there = (weights_like(ones, own) * ones > 0)[..., None]
+        if mask_key(name) in outputs:
+            there = ops.logical_and(there, ops.cast(outputs[mask_key(name)], "bool"))
+        outputs[name] = ops.where(there, value, ops.zeros_like(value))
+        outputs[mask_key(name)] = there
+        outputs[weight_key(name)] = own
+    return outputs
+
+
+def weight_of(names: Collection[str], outputs: Mapping[str, Any]) -> Any:
+    """Return the weights of the first of some outputs of the teacher that has any, or `None`."""
+    return next((outputs[weight_key(n)] for n in names if weight_key(n) in outputs), None)
+
+
+def times(sample_weight: Any, weight: Any) -> Any:
+    """Return the product of weights of samples or positions, each of which may be `None`."""
+    if sample_weight is None or weight is None:
+        return weight if sample_weight is None else sample_weight
+    first, second = ops.convert_to_tensor(sample_weight), ops.convert_to_tensor(weight)
+    if len(first.shape) < len(second.shape):
+        first, second = second, first
+    return first * weights_like(first, second)
+
+
+def scaled(sample_weight: Any, weight: Any) -> Any:
+    """Return weights of samples for a mean over those that have a teacher.
+
+    Args:
+        sample_weight: Shape `(batch,)`, or `None`.
+        weight: `"teacher_weight"`, shape `(batch, ...)`, or `None`.
+    """
+    if weight is None:
+        return sample_weight
+    weight = _per_sample(weight)
+    share = ops.mean(ops.cast(weight > 0, weight.dtype))
+    return times(sample_weight, weight / ops.where(share > 0, share, 1.0))
+
+
+def check_teacher_weight(weight: Any, teachers: Collection[str | None]) -> None:
+    """Raise unless weights are numbers >= 0, by the names of the teachers if they are a dict.
+
+    Args:
+        weight: Array, or a dict of arrays.
+        teachers: Names of the teachers; `None` names the only one.
+    """
+    if isinstance(weight, Mapping):
+        unknown = sorted(set(weight) - {name for name in teachers if name is not None})
+        if unknown:
+            raise ValueError(
+                '"teacher_weight" must be an array, or a dict of arrays by the names of the '
+                f"teachers {sorted(map(str, teachers))}. Received: {sorted(weight)}."
+            )
+    for leaf in keras.tree.flatten(weight):
+        values = to_numpy(leaf)
+        fits = values.dtype.kind in "biuf" and values.ndim
+        if not fits or not np.all(np.isfinite(values)) or (values.size and values.min() < 0):
+            raise ValueError(
+                '"teacher_weight" must hold finite numbers >= 0, shape (samples,) or, of '
+                "positions, (samples, ...): 0 where the teacher is not there. Received: "
+                f"{values.dtype} of shape {values.shape}"
+                + (f", from {values.min()} to {values.max()}." if fits and values.size else ".")
+            )
+
+
+def _float(weight: Any) -> Any:
+    weight = ops.convert_to_tensor(weight)
+    while len(weight.shape) > 1 and weight.shape[-1] == 1:
+        weight = ops.squeeze(weight, axis=-1)
+    return ops.cast(weight, "float32")
+
+
+def _per_sample(weight: Any) -> Any:
+    weight = _float(weight)
+    if len(weight.shape) < 2:
+        return weight
+    return ops.mean(weight, axis=tuple(range(1, len(weight.shape))))
