@@ -57,10 +57,23 @@ def check_integer(name: str, value: Any, minimum: int = 1, *, optional: bool = F
 
 
 def check_axis(value: Any) -> None:
-    """Raise unless `value` is an integer other than the batch axis."""
-    if not is_integer(value) or value == 0:
+    """Raise unless `value` is an integer other than the batch axis, or up to three of them.
+
+    Example:
+    >>> check_axis(-1), check_axis((1, 2))
+    (None, None)
+    >>> check_axis((0, 1))
+    Traceback (most recent call last):
+    ...
+    ValueError: `axis` must be an integer that is not the batch axis 0, or a tuple of up to three
+    different ones. Received: axis=(0, 1).
+    """
+    axes = value if isinstance(value, (list, tuple)) else (value,)
+    integers = all(is_integer(axis) and axis != 0 for axis in axes)
+    if not integers or not 1 <= len(axes) <= 3 or len(set(axes)) < len(axes):
         raise ValueError(
-            f"`axis` must be an integer that is not the batch axis 0. Received: axis={value!r}."
+            "`axis` must be an integer that is not the batch axis 0, or a tuple of up to three "
+            f"different ones. Received: axis={value!r}."
         )
 
 

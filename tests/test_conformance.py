@@ -11,12 +11,17 @@ from keras_fdkd import distillers, layers, losses
 
 LAYERS = [
     (layers.FrequencySplit, {"cutoff": 0.3, "axis": 1, "include_dc": True}, (2, 6, 3)),
+    (layers.FrequencySplit, {"cutoff": 0.4, "axis": (1, 2)}, (2, 6, 5, 3)),
     (layers.Standardize, {"scale": "norm", "center": False, "epsilon": 1e-6}, (2, 5)),
+    (layers.Standardize, {"axis": (1, 2)}, (2, 6, 5, 3)),
     (layers.BandClassifier, {"num_classes": 3}, (2, 5)),
     (layers.FeatureProjector, {"units": 4}, (2, 5)),
+    (layers.FeatureProjector, {"units": 4, "sizes": (7, None)}, (2, 3, 6, 5)),
+    (layers.FeatureProjector, {"units": 4, "sizes": (7,)}, (2, 3, 5)),
     (layers.StepResampler, {"steps": 4}, (2, 6, 5)),
     (layers.FeatureRegressor, {"target_shape": (4,)}, (2, 5)),
     (layers.FeatureRegressor, {"target_shape": (4, 4, 3)}, (2, 8, 8, 5)),
+    (layers.FeatureRegressor, {"target_shape": (4, 9, 3)}, (2, 8, 5, 5)),
     (layers.LogitProxy, {"num_classes": 3, "hidden": 4}, (2, 4, 4, 5)),
 ]
 # Layers of several inputs, which the check of one input cannot run.
@@ -36,6 +41,7 @@ LOSSES = [
     losses.CRD(10, dim=4, negatives=5, temperature=0.1, momentum=0.3, seed=2),
     losses.AFD(dim=8, teacher_layer_name=["x"], student_layer_name=["y", "z"]),
     losses.FrequencyDistillation(0.3, 1, "norm", 2.0, 3.0, "log_mse", keras.losses.Huber(0.5)),
+    losses.FrequencyDistillation(0.3, (1, 2), "norm"),
     losses.LogMeanSquaredError(reduction="sum", name="b"),
 ]
 

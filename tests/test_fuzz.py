@@ -213,7 +213,11 @@ TARGETS = {
         layers.BandClassifier, lambda: {"num_classes": 3}, {"num_classes": INTEGER}
     ),
     "ContrastiveMemory": Target(layers.ContrastiveMemory, lambda: {"num_samples": 9}, MEMORY),
-    "FeatureProjector": Target(layers.FeatureProjector, lambda: {"units": 3}, {"units": INTEGER}),
+    "FeatureProjector": Target(
+        layers.FeatureProjector,
+        lambda: {"units": 3},
+        {"units": INTEGER, "sizes": OPTIONAL},
+    ),
     "FeatureRegressor": Target(
         layers.FeatureRegressor, lambda: {"target_shape": (3,)}, {"target_shape": NOTHING}
     ),

@@ -6,9 +6,10 @@ from typing import Any
 
 import keras
 
-from keras_fdkd.arguments import check_number
+from keras_fdkd.arguments import check_axis, check_number
 from keras_fdkd.data import is_pair
 from keras_fdkd.layers import FeatureProjector
+from keras_fdkd.layers.axes import Axis, axes_of
 
 
 def check_weights(**weights: Any) -> None:
@@ -23,36 +24,44 @@ def check_weights(**weights: Any) -> None:
         )
 
 
-def check_feature(feature: keras.KerasTensor, axis: int, role: str) -> None:
-    """Raise unless `feature` is one tensor of known shape a sample, at least 4 long at `axis`."""
+def check_feature(feature: keras.KerasTensor, axis: Axis, role: str) -> None:
+    """Raise unless `feature` is one tensor of each sample that can be split along `axis`.
+
+    Sizes other than the last may be unknown until it runs.
+    """
     shape = feature.shape
-    if len(shape) < 2 or shape[0] == 1 or None in shape[1:]:
+    if len(shape) < 2 or shape[0] == 1 or shape[-1] is None:
         raise ValueError(
-            f"`{role}_features` must give a feature for each sample, shape (batch, ..., dim) with "
-            "all but the batch size known; pool it over axes of unknown size. "
-            f"Received: {feature.name!r} of shape {shape}."
+            f"`{role}_features` must give a feature for each sample, shape (batch, ..., dim), with "
+            "its last size known: name another layer, or give the model inputs with a known number "
+            f"of channels. Received: {feature.name!r} of shape {shape}."
         )
-    if type(axis) is not int or axis == 0 or not -len(shape) < axis < len(shape):
+    check_axis(axis)
+    axes = axes_of(axis, shape)
+    least, where = (4, "the split axis") if len(axes) == 1 else (2, "each split axis")
+    if any(shape[n] is not None and shape[n] < least for n in axes):
         raise ValueError(
-            f"`axis` must be one of the axes 1..{len(shape) - 1} of the feature. "
-            f"Received: axis={axis!r} for shape {shape}."
-        )
-    if shape[axis] < 4:
-        raise ValueError(
-            f"`{role}_features` must be at least 4 long along the split axis. "
-            f"Received: shape {shape}, axis={axis}."
+            f"`{role}_features` must be at least {least} long along {where}: name a layer whose "
+            f"output is larger, or split another axis. Received: shape {shape}, axis={axis}."
         )
 
 
 def resolve_projector(
     projector: Any, teacher: keras.KerasTensor, student: keras.KerasTensor
 ) -> keras.Layer | None:
-    """Return the built layer that maps the student's feature to the teacher's shape, or None."""
+    """Return the built layer that maps the student's feature to the teacher's shape, or None.
+
+    Sizes that are unknown until the models run are taken to be equal.
+    """
     wanted, came = teacher.shape[1:], student.shape[1:]
     if isinstance(projector, str) and projector == "auto":
         projector = None
-        if came != wanted and came and came[:-1] == wanted[:-1]:
-            projector = FeatureProjector(wanted[-1], name="projector")
+        if came and len(came) == len(wanted):
+            # An unknown size of the teacher's cannot be resized to.
+            sizes = [a if a != b else None for a, b in zip(wanted[:-1], came[:-1], strict=True)]
+            differ = sizes if any(sizes) else None
+            if differ or wanted[-1] != came[-1]:
+                projector = FeatureProjector(wanted[-1], differ, name="projector")
     elif not (projector is None or isinstance(projector, keras.Layer)):
         raise ValueError(
             "`projector` must be 'auto', a `keras.Layer` or `None`. "
@@ -60,13 +69,20 @@ def resolve_projector(
         )
     if projector is not None:
         came = projector(student).shape[1:]  # This builds it too.
-    if came != wanted:
+    if not _fits(wanted, came):
         raise ValueError(
             "Teacher and student features must have the same shape. Pass `projector=` a layer that "
-            "maps the student's onto the teacher's ('auto' does so for the last axis), or tap "
-            f"pooled layers. Received: teacher {teacher.shape}, student {student.shape}."
+            "maps the student's onto the teacher's ('auto' does so for features of as many axes), "
+            "or tap pooled layers. "
+            f"Received: teacher {teacher.shape}, student {student.shape}."
         )
     return projector
+
+
+def _fits(wanted: tuple[int | None, ...], came: tuple[int | None, ...]) -> bool:
+    if len(wanted) != len(came):
+        return False
+    return all(None in (a, b) or a == b for a, b in zip(wanted, came, strict=True))
 
 
 def check_input_names(student: keras.Model) -> None:

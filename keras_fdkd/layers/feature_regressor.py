@@ -7,6 +7,9 @@ from keras import ops
 
 from keras_fdkd.arguments import is_integer
 from keras_fdkd.layers.positions import check_mask
+from keras_fdkd.layers.resizing import resized
+from keras_fdkd.layers.step_resampler import resampled
+from keras_fdkd.numerics import as_dtype
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -14,7 +17,9 @@ class FeatureRegressor(keras.layers.Layer):
     """Map the student's feature to the teacher's shape: `relu(batch_norm(convolution(x)))`.
 
     Along each axis of a map that is twice the target the kernel is 3 wide with stride 2 and one
-    zero on both sides; along any other it is `1 + size - target` wide, without padding. Vectors go
+    zero on both sides; along any other it is `1 + size - target` wide, without padding. Along an
+    axis where the student's map is the smaller one, it is resized to the target first, bilinearly,
+    and the kernel is 1 wide; a sequence with fewer steps by the rule of `StepResampler`. Vectors go
     through a dense layer. It is trained with the student and thrown away with the teacher.
 
     Args:
@@ -24,24 +29,27 @@ class FeatureRegressor(keras.layers.Layer):
         **kwargs: See `keras.layers.Layer`.
 
     Call args:
-        inputs: Student feature of the same rank, at least as large along each axis of the map.
+        inputs: Student feature of the same rank.
         training: Boolean. Whether the batch normalization uses the batch. Defaults to `None`:
             what the layer around it says.
         mask: Boolean, shape of `inputs` without its last axis, true at the positions that count.
             What stands at the others is taken for 0, and of the outputs only those that see none of
-            them count in the statistics of the batch normalization. Defaults to `None`: all, or
-            those of the mask that Keras attached to `inputs`.
+            them count in the statistics of the batch normalization. Of a sequence that is
+            lengthened the valid steps are resampled, and all that come out count. Defaults to
+            `None`: all, or those of the mask that Keras attached to `inputs`.
 
     Returns:
         Tensor of shape `(batch, *target_shape)`.
 
     Raises:
-        ValueError: If the target is no such shape, the feature is of another rank or too small, or
-            the mask does not fit.
+        ValueError: If the target is no such shape, the feature is of another rank or of unknown
+            size where the target's is known, or the mask does not fit.
 
     Example:
     >>> import numpy as np
     >>> tuple(FeatureRegressor((4, 4, 6))(np.ones((2, 8, 5, 3), "float32")).shape)
+    (2, 4, 4, 6)
+    >>> tuple(FeatureRegressor((4, 4, 6))(np.ones((2, 3, 2, 3), "float32")).shape)
     (2, 4, 4, 6)
 
     References:
@@ -67,6 +75,7 @@ class FeatureRegressor(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         plan = plan_convolution(input_shape, self.target_shape)
         self._plan = plan
+        self._grown = _grown(input_shape, self.target_shape)
         channels = self.target_shape[-1]
         options: dict[str, Any] = {"dtype": self.dtype_policy, "name": "linear"}
         if plan:
@@ -84,16 +93,32 @@ class FeatureRegressor(keras.layers.Layer):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         x = inputs
         check_mask(mask, x.shape)
-        if mask is not None:
+        if self._lengthens():
+            x = as_dtype(resampled(x, self._grown[1], mask), self.compute_dtype)
+            if mask is not None:  # All steps count, but those of a sample without any.
+                mask = ops.any(ops.cast(mask, "bool"), axis=1, keepdims=True)
+                mask = ops.repeat(mask, self._grown[1], axis=1)
+        elif mask is not None:
             mask = ops.cast(mask, "bool")
             x = ops.where(ops.expand_dims(mask, -1), x, 0.0)
             mask = self._mask_of_outputs(mask)
+        for axis, size in self._grown.items():
+            x = resized(x, axis, size)
         if any(padding for _, _, padding in self._plan):
             x = ops.pad(x, [(0, 0), *((n, n) for _, _, n in self._plan), (0, 0)])
         return ops.relu(self.batch_norm(self.linear(x), training=training, mask=mask))
 
+    def _lengthens(self) -> bool:
+        """Whether it gives a sequence more steps."""
+        return bool(self._grown) and len(self._plan) == 1
+
     def _mask_of_outputs(self, mask: Any) -> Any:
         """Return where the convolution saw valid positions alone (and zeros around the map)."""
+        if self._grown:
+            padding = ops.expand_dims(ops.cast(ops.logical_not(mask), "float32"), -1)
+            for axis, size in self._grown.items():
+                padding = resized(padding, axis, size)
+            mask = ops.squeeze(padding, -1) < 1e-6  # A share that is 0 but for rounding.
         if all(part == (1, 1, 0) for part in self._plan):
             return mask
         kernels, strides, paddings = zip(*self._plan, strict=True)
@@ -106,7 +131,7 @@ class FeatureRegressor(keras.layers.Layer):
         return ops.squeeze(seen, -1) <= 0
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
-        if previous_mask is None:
+        if previous_mask is None or self._lengthens():
             return None
         return self._mask_of_outputs(ops.cast(previous_mask, "bool"))
 
@@ -137,14 +162,26 @@ def plan_convolution(
             fits = fits and size is target
             plans.append((1, 1, 0))
         else:
-            fits = fits and size >= target
-            plans.append((3, 2, 1) if size == 2 * target else (1 + size - target, 1, 0))
+            # A smaller size is resized to the target first.
+            plans.append((3, 2, 1) if size == 2 * target else (1 + max(size - target, 0), 1, 0))
     if not fits:
         raise ValueError(
             "A convolution maps the student's feature to the teacher's if both have the same "
-            "number of axes, known sizes (or both unknown), and the student's is at least as large "
-            "along each axis of the map. Otherwise pass a layer of your own as `regressor=`. "
+            "number of axes, and sizes of which both are known or both unknown. Give the models "
+            "inputs of fixed size, or pass a layer of your own as `regressor=`. "
             f"Received: student {tuple(input_shape[1:])}, teacher {tuple(target_shape)}, both "
             "without the batch."
         )
     return plans
+
+
+def _grown(
+    input_shape: tuple[int | None, ...], target_shape: tuple[int | None, ...]
+) -> dict[int, int]:
+    """Return the axes along which the student's map is smaller, with the target's size."""
+    pairs = enumerate(zip(input_shape[1:-1], target_shape[:-1], strict=True), 1)
+    return {
+        axis: target
+        for axis, (size, target) in pairs
+        if size is not None and target is not None and size < target
+    }

@@ -4,7 +4,8 @@ from typing import Any
 
 import keras
 
-from keras_fdkd.arguments import check_boolean, check_choice, check_number, is_integer
+from keras_fdkd.arguments import check_axis, check_boolean, check_choice, check_number, is_integer
+from keras_fdkd.layers.axes import Axis, axes_of, count_values, plain_axis
 from keras_fdkd.numerics import as_dtype, precise, unit, without_mean
 
 SCALES = ("variance", "norm")
@@ -12,7 +13,7 @@ SCALES = ("variance", "norm")
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class Standardize(keras.layers.Layer):
-    """Remove mean and scale along one axis, so that modalities compare by direction alone.
+    """Remove mean and scale along one axis or several: modalities compare by direction alone.
 
     `scale="norm"` is the paper's `Std(X) = (X - mean X) / ||X - mean X||`: the mean squared
     difference of two such vectors of size `n` is `(2 - 2 cos) / n`, which shrinks with `n`, and
@@ -24,7 +25,8 @@ class Standardize(keras.layers.Layer):
     Args:
         scale: `"variance"` (unit variance) or `"norm"` (unit Euclidean norm).
             Defaults to `"variance"`.
-        axis: Integer, the axis along which to standardize. Defaults to `-1`.
+        axis: Integer, the axis along which to standardize, or a tuple of up to three that have one
+            mean and one scale together: `(1, 2)` for each channel of a map. Defaults to `-1`.
         center: Boolean. Whether to subtract the mean; frequency bands without DC have none.
             Defaults to `True`.
         epsilon: Float. A row of Euclidean norm at or below it becomes zeros and gets no gradient:
@@ -49,6 +51,10 @@ class Standardize(keras.layers.Layer):
     >>> y = Standardize()(np.array([[1.0, 2.0, 3.0, 6.0], [5.0, 5.0, 5.0, 5.0]], "float32"))
     >>> bool(abs(ops.mean(y[0] ** 2) - 1) < 1e-5), float(ops.max(ops.abs(y[1])))
     (True, 0.0)
+    >>> maps = np.arange(48, dtype="float32").reshape(1, 4, 4, 3)
+    >>> y = ops.convert_to_numpy(Standardize(axis=(1, 2))(maps))
+    >>> np.allclose(y.mean((1, 2)), 0, atol=1e-6), np.allclose(y.std((1, 2)), 1)
+    (True, True)
 
     References:
         - [Liu et al., AAAI 2026](https://arxiv.org/abs/2511.19887), scale consistency.
@@ -57,29 +63,32 @@ class Standardize(keras.layers.Layer):
     def __init__(
         self,
         scale: str = "variance",
-        axis: int = -1,
+        axis: Axis = -1,
         center: bool = True,
         epsilon: float = 1e-8,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_choice("scale", scale, SCALES)
-        if not is_integer(axis):
-            raise ValueError(f"`axis` must be an integer. Received: axis={axis!r}.")
+        if not is_integer(axis):  # As one axis, that of the batch is meaningful here.
+            check_axis(axis)
         check_boolean("center", center)
         check_number("epsilon", epsilon)
         self.scale = scale
-        self.axis = axis
+        self.axis = plain_axis(axis)
         self.center = center
         self.epsilon = epsilon
 
     def call(self, inputs: Any) -> Any:
         # A sum of squares leaves the range of half precision soon.
         x = precise(inputs)
+        axis = axes_of(self.axis, x.shape) if isinstance(self.axis, tuple) else self.axis
         if self.center:
-            x, _ = without_mean(x, self.axis)
-        scale = x.shape[self.axis] ** 0.5 if self.scale == "variance" else 1.0
-        return as_dtype(unit(x, self.axis, self.epsilon**2, scale), self.compute_dtype)
+            x, _ = without_mean(x, axis)
+        scale = 1.0
+        if self.scale == "variance":
+            scale = count_values(x, axis if isinstance(axis, tuple) else (axis,)) ** 0.5
+        return as_dtype(unit(x, axis, self.epsilon**2, scale), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
         return input_shape

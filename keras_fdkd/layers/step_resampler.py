@@ -63,39 +63,7 @@ class StepResampler(keras.layers.Layer):
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
         check_mask(mask, inputs.shape)
-        if mask is None and inputs.shape[1] == self.steps:
-            return as_dtype(inputs, self.compute_dtype)
-        x = precise(inputs)
-        time = ops.shape(x)[1]
-        if mask is None:
-            return as_dtype(self._mix(time, lambda n: ops.take(x, n, axis=1)), self.compute_dtype)
-        mask = ops.cast(mask, "bool")
-        place = ops.arange(time, dtype="int32")
-        # Valid steps first. The keys are unique, so any sort keeps the order.
-        order = ops.sort(ops.where(mask, place, place + time), axis=1) % time
-        count = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
-
-        def step(n: Any) -> Any:
-            n = ops.take_along_axis(order, n, axis=1)
-            return ops.take_along_axis(x, ops.expand_dims(n, -1), axis=1)
-
-        mixed = ops.where(ops.expand_dims(count, -1) > 0, self._mix(count, step), 0.0)
-        return as_dtype(mixed, self.compute_dtype)
-
-    def _mix(self, count: Any, step: Callable[[Any], Any]) -> Any:
-        """Return the outputs, from how many valid steps there are and a function that reads them.
-
-        Places are counted in whole numbers: what falls on a step equals it.
-        """
-        last = ops.maximum(ops.cast(count, "int32") - 1, 0)
-        numbers, parts = ops.arange(self.steps, dtype="int32"), self.steps - 1
-        if self.steps == 1:
-            numbers, parts = numbers + 1, 2  # The middle.
-        scaled = last * numbers
-        low, rest = scaled // parts, scaled % parts
-        below, above = step(low), step(low + ops.cast(rest > 0, "int32"))
-        share = ops.expand_dims(ops.cast(rest, below.dtype) / parts, -1)
-        return below * (1.0 - share) + above * share
+        return as_dtype(resampled(inputs, self.steps, mask), self.compute_dtype)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         return None  # All steps are valid.
@@ -105,3 +73,51 @@ class StepResampler(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "steps": self.steps}
+
+
+def resampled(x: Any, steps: Any, mask: Any = None) -> Any:
+    """Return the valid steps of a sequence as `steps` of them, see `StepResampler`.
+
+    Args:
+        x: Shape `(batch, time, dim)`.
+        steps: Integer, or a scalar tensor where TensorFlow does not know it yet.
+        mask: Boolean, shape `(batch, time)`, or `None`.
+
+    Returns:
+        Shape `(batch, steps, dim)`, in float32 or float64 unless `x` is returned as it is.
+    """
+    if mask is None and x.shape[1] == steps:
+        return x
+    x = precise(x)
+    time = ops.shape(x)[1]
+    if mask is None:
+        return _mix(time, steps, lambda n: ops.take(x, n, axis=1))
+    mask = ops.cast(mask, "bool")
+    place = ops.arange(time, dtype="int32")
+    # Valid steps first. The keys are unique, so any sort keeps the order.
+    order = ops.sort(ops.where(mask, place, place + time), axis=1) % time
+    count = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
+
+    def step(n: Any) -> Any:
+        n = ops.take_along_axis(order, n, axis=1)
+        return ops.take_along_axis(x, ops.expand_dims(n, -1), axis=1)
+
+    return ops.where(ops.expand_dims(count, -1) > 0, _mix(count, steps, step), 0.0)
+
+
+def _mix(count: Any, steps: Any, step: Callable[[Any], Any]) -> Any:
+    """Return the outputs, from how many valid steps there are and a function that reads them.
+
+    Places are counted in whole numbers: what falls on a step equals it.
+    """
+    last = ops.maximum(ops.cast(count, "int32") - 1, 0)
+    numbers = ops.arange(steps, dtype="int32")
+    if isinstance(steps, int):
+        numbers, parts = (numbers, steps - 1) if steps > 1 else (numbers + 1, 2)  # The middle.
+    else:
+        parts = ops.maximum(steps - 1, 1)
+    scaled = last * numbers
+    low, rest = scaled // parts, scaled % parts
+    below, above = step(low), step(low + ops.cast(rest > 0, "int32"))
+    share = ops.expand_dims(ops.cast(rest, below.dtype) / ops.cast(parts, below.dtype), -1)
+    return below * (1.0 - share) + above * share

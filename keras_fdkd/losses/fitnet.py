@@ -26,8 +26,9 @@ class FitNet(CrossModalLoss):
     Args:
         regressor: `keras.Layer` that maps the student's feature to the teacher's shape; an object
             serves one distiller. Defaults to `None`: `keras_fdkd.layers.FeatureRegressor`, a
-            convolution (or a dense layer for vectors), batch normalization and ReLU. ReLU suits a
-            teacher's feature that was rectified; other features have negative values.
+            convolution (or a dense layer for vectors), batch normalization and ReLU, after the
+            student's map was resized along axes where it is smaller than the teacher's. ReLU suits
+            a teacher's feature that was rectified; other features have negative values.
         teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
             features are compared. The published weight of this term is 100.
 
@@ -53,6 +54,13 @@ class FitNet(CrossModalLoss):
     >>> teacher, regressed = adapter(teacher, student, training=True)
     >>> tuple(regressed.shape), tuple(loss.call(teacher, regressed).shape)
     ((4, 3), (4,))
+
+    A student's map that is smaller along one axis and larger along another:
+
+    >>> teacher, student = np.ones((4, 8, 8, 3), "float32"), np.ones((4, 4, 10, 5), "float32")
+    >>> adapter = FitNet().build_adapter(teacher, student)
+    >>> tuple(adapter(teacher, student, training=True)[1].shape)
+    (4, 8, 8, 3)
 
     References:
         - [Romero et al., ICLR 2015](https://arxiv.org/abs/1412.6550). The regressor is that of

@@ -1,21 +1,23 @@
 """FrequencyDistillation: the band terms of FD-CMKD as a loss of their own."""
 
-import math
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_fdkd.arguments import check_axis, check_choice, check_float_dtype
-from keras_fdkd.layers import FrequencySplit, Standardize, StepResampler
+from keras_fdkd.layers import FrequencySplit, Standardize
+from keras_fdkd.layers.axes import Axis, axes_of, count_values, plain_axis
 from keras_fdkd.layers.standardize import SCALES
+from keras_fdkd.layers.step_resampler import resampled
+from keras_fdkd.losses.band_losses import (
+    check_loss as check_loss,  # Distillers take losses of bands too.
+)
+from keras_fdkd.losses.band_losses import check_positions, per_sample, resolve_loss, valid_mean
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
-from keras_fdkd.losses.log_mean_squared_error import LogMeanSquaredError
 from keras_fdkd.losses.pairs import check_outputs
 from keras_fdkd.losses.reduction import weighted_mean, weights_like
 from keras_fdkd.losses.tunable import Tunable
-
-_BAND_LOSSES = {"mse": keras.losses.MeanSquaredError, "log_mse": LogMeanSquaredError}
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -27,9 +29,11 @@ class FrequencyDistillation(CrossModalLoss):
     `CrossModalDistiller`, and, with layer names, for `keras.distillation.Distiller`.
 
     Args:
-        cutoff: Float in (0, 1), the fraction of the non-DC spectrum that is low; or `None` to
-            compare the whole feature as if it were the low band. Defaults to `0.5`.
-        axis: Integer, the axis that is split; not the batch axis. Defaults to `-1`.
+        cutoff: Float in (0, 1), the fraction of the non-DC spectrum that is low, see
+            `keras_fdkd.layers.FrequencySplit`; or `None` to compare the whole feature as if it were
+            the low band. Defaults to `0.5`.
+        axis: Integer, the axis that is split, or a tuple of up to three whose frequencies belong
+            together: `(1, 2)` for height and width of maps. Not the batch axis. Defaults to `-1`.
         standardize: `"variance"`, `"norm"` (the paper's) or `None`, see
             `keras_fdkd.layers.Standardize`. Defaults to `"variance"`.
         low_weight, high_weight: Floats >= 0, may be set anew while training. A band whose weight is
@@ -40,11 +44,12 @@ class FrequencyDistillation(CrossModalLoss):
         dtype: Of the transform. Defaults to `keras.config.floatx()`, in mixed precision too.
 
     Call args:
-        teacher_outputs, student_outputs: Features of one shape `(batch, ..., dim)`.
-        sample_weight: Shape `(batch,)` or, of positions, `(batch, ...)`; or `None`. Along the split
+        teacher_outputs, student_outputs: Features of one shape `(batch, ..., dim)`. Sizes may be
+            unknown until it runs.
+        sample_weight: Shape `(batch,)` or, of positions, `(batch, ...)`; or `None`. Along a split
             axis positions are mixed: there weights of positions count by their mean.
-        mask: Boolean, shape `(batch, steps)` for sequences: the steps that count; or `None`. Along
-            the split axis the valid steps of each sequence are resampled to `steps` first.
+        mask: Boolean, shape `(batch, steps)` for sequences: the steps that count; or `None`. If
+            they are split, the valid steps of each sequence are resampled to `steps` first.
 
     Returns:
         Scalar.
@@ -58,6 +63,10 @@ class FrequencyDistillation(CrossModalLoss):
     >>> loss = FrequencyDistillation()
     >>> float(loss.compute_loss(x, x)), round(float(loss.compute_loss(x, -x)), 2) > 12
     (0.0, True)
+    >>> maps = np.random.default_rng(0).normal(size=(2, 8, 6, 3)).astype("float32")
+    >>> loss = FrequencyDistillation(axis=(1, 2))
+    >>> float(loss.compute_loss(maps, maps)), float(loss.compute_loss(maps, -maps)) > 12
+    (0.0, True)
 
     References:
         - [Liu et al., AAAI 2026](https://arxiv.org/abs/2511.19887)
@@ -70,7 +79,7 @@ class FrequencyDistillation(CrossModalLoss):
     def __init__(
         self,
         cutoff: float | None = 0.5,
-        axis: int = -1,
+        axis: Axis = -1,
         standardize: str | None = "variance",
         low_weight: float = 3.0,
         high_weight: float = 1.0,
@@ -96,13 +105,13 @@ class FrequencyDistillation(CrossModalLoss):
             )
         self.bands = ("low",) if cutoff is None else ("low", "high")
         self.cutoff = cutoff
-        self.axis = axis
+        self.axis = plain_axis(axis)
         self.standardize = standardize
         weights = {"low": low_weight, "high": high_weight}
         self.compared = tuple(band for band in self.bands if weights[band])
         self.band_losses = {
-            "low": _resolve_loss(low_loss, "low_loss"),
-            "high": _resolve_loss(high_loss, "high_loss"),
+            "low": resolve_loss(low_loss, "low_loss"),
+            "high": resolve_loss(high_loss, "high_loss"),
         }
         self.dtype = dtype
         # Bands are small beside the models: full precision costs little and keeps norms exact.
@@ -126,19 +135,37 @@ class FrequencyDistillation(CrossModalLoss):
             return {"low": feature}
         if not self._split.built:
             self._split.build(feature.shape)
+        if isinstance(feature, keras.KerasTensor):  # Sizes may be unknown yet.
+            bands = self._split.compute_output_spec(feature)
+            return dict(zip(self.bands, bands, strict=True))
         # `call`: what Keras does around a layer takes longer than this one, on PyTorch.
         return dict(zip(self.bands, self._split.call(feature), strict=True))
 
     def without_padding(self, teacher: Any, student: Any, mask: Any) -> tuple[Any, Any, Any]:
-        """Return both features and the mask that is left: none along an axis that is split.
+        """Return both features and the mask that is left: none where steps are split.
 
-        Padding along the split axis would be a part of the spectrum. So the valid steps of each
-        sequence are resampled to the length of the whole first.
+        Padding along a split axis would be a part of the spectrum. So the valid steps of each
+        sequence are resampled to the teacher's number first.
+
+        Args:
+            teacher: Feature.
+            student: Feature.
+            mask: Boolean, shape `(batch, steps)`, of both; or `None`. Or a pair, of the teacher and
+                of the student, each of which may be `None`: then the steps of one side are not
+                those of the other, and are resampled whatever the axis.
         """
-        if mask is None or self.axis % len(teacher.shape) == len(teacher.shape) - 1:
-            return teacher, student, mask
-        resample = StepResampler(teacher.shape[1], dtype=self._standardize.dtype_policy)
-        return resample.call(teacher, mask), resample.call(student, mask), None
+        of_sides = isinstance(mask, tuple)
+        masks = mask if of_sides else (mask, mask)
+        along_channels = self._axes(teacher) == (len(teacher.shape) - 1,)
+        if any(valid is not None for valid in masks) and (of_sides or not along_channels):
+            steps = teacher.shape[1] if teacher.shape[1] is not None else ops.shape(teacher)[1]
+            teacher, student = (
+                resampled(side, steps, valid)
+                for side, valid in zip((teacher, student), masks, strict=True)
+            )
+            mask = None
+        check_same_shape(self, teacher, student, slice(1, None))  # Sizes may have been unknown.
+        return teacher, student, None if of_sides else mask
 
     def compare(
         self,
@@ -155,52 +182,46 @@ class FrequencyDistillation(CrossModalLoss):
         """
         losses, similarity = {}, {}
         for band, pair in bands.items():
+            axes = self._axes(pair[0])
             units = [self._standardize.call(value) for value in pair]
             # Unit vectors have cosine `dot`, unit-variance ones `dot / size`.
-            size = pair[0].shape[self.axis] if self.standardize == "variance" else 1
-            cosine = ops.sum(units[0] * units[1], axis=self.axis) / size
-            similarity[band] = _valid_mean(cosine, mask)
+            size = count_values(units[0], axes) if self.standardize == "variance" else 1
+            cosine = ops.sum(units[0] * units[1], axis=axes if len(axes) > 1 else axes[0]) / size
+            similarity[band] = valid_mean(cosine, mask)
             if band in self.compared:
                 compared = units if self.standardize else pair
                 losses[band] = self._band_loss(band, compared, sample_weight, mask)
         return losses, similarity
 
+    def _axes(self, feature: Any) -> tuple[int, ...]:
+        return axes_of(self.axis, feature.shape)
+
     def _band_loss(self, band: str, pair: Any, sample_weight: Any, mask: Any) -> Any:
-        loss = self.band_losses[band]
+        loss, rank = self.band_losses[band], len(pair[0].shape)
         weighs_positions = sample_weight is not None and len(sample_weight.shape) > 1
-        along_channels = self.axis % len(pair[0].shape) == len(pair[0].shape) - 1
-        if (
-            len(pair[0].shape) == 2
-            or not along_channels
-            or not (weighs_positions or mask is not None)
-        ):
-            flat = [_per_sample(value) for value in pair]
+        tells_positions = rank > 2 and self._axes(pair[0]) == (rank - 1,)
+        if not tells_positions or not (weighs_positions or mask is not None):
+            flat = [per_sample(value) for value in pair]
             if weighs_positions:  # A band along an axis of positions has none of its own.
                 sample_weight = weights_like(flat[0][:, 0], sample_weight)
             return loss(*flat, sample_weight=sample_weight)
-        if not _gives_positions(loss):
-            raise ValueError(_of_whole_samples(f"{band}_loss", loss))
+        check_positions(loss, f"{band}_loss")
         return weighted_mean(loss.call(*pair), sample_weight, mask)
 
     def check_masked(self, shape: tuple[int | None, ...]) -> None:
         """Raise unless features of this shape that carry a mask can be compared."""
-        if self.axis % len(shape) not in (len(shape) - 1, 1) or len(shape) != 3:
+        if len(shape) != 3:
             raise ValueError(
                 "Features with a Keras mask must be sequences (batch, steps, dim), split along the "
-                f"steps or along dim. Received: shape {tuple(shape)}, axis={self.axis}."
+                "steps or along dim: pool the others. "
+                f"Received: shape {tuple(shape)}, axis={self.axis}."
             )
         for band in self.bands:
-            if not _gives_positions(self.band_losses[band]):
-                raise ValueError(_of_whole_samples(f"{band}_loss", self.band_losses[band]))
+            check_positions(self.band_losses[band], f"{band}_loss")
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         check_outputs(self, teacher_outputs, student_outputs, 2)
         check_same_shape(self, teacher_outputs, student_outputs, slice(None))
-        if None in teacher_outputs.shape[1:]:
-            raise ValueError(
-                "`FrequencyDistillation` needs features of known size; pool them over axes of "
-                f"unknown size. Received: {tuple(teacher_outputs.shape)}."
-            )
         # An axis or a cutoff that does not fit is refused here.
         self.split(keras.KerasTensor((None, *teacher_outputs.shape[1:])))
         if not self.compared:
@@ -241,48 +262,3 @@ class FrequencyDistillation(CrossModalLoss):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "FrequencyDistillation":
         return cls(**keras.saving.deserialize_keras_object(config))
-
-
-def _gives_positions(loss: keras.losses.Loss) -> bool:
-    return type(loss) in _BAND_LOSSES.values() and loss.reduction == "sum_over_batch_size"
-
-
-def _of_whole_samples(name: str, loss: Any) -> str:
-    return (
-        f"`{name}` sees whole samples, so weights and masks of positions (frames, pixels) do not "
-        f"reach it: use one of {sorted(_BAND_LOSSES)}, or weights of samples. "
-        f"Received: {name}={loss!r}."
-    )
-
-
-def _valid_mean(values: Any, mask: Any) -> Any:
-    if mask is None:
-        return ops.mean(values)
-    mask = ops.cast(mask, values.dtype)
-    return ops.sum(values * mask) / ops.maximum(ops.sum(mask), 1.0)
-
-
-def _per_sample(value: Any) -> Any:
-    if len(value.shape) == 2:
-        return value
-    return ops.reshape(value, (-1, math.prod(value.shape[1:])))
-
-
-def _resolve_loss(loss: Any, name: str) -> keras.losses.Loss:
-    if isinstance(loss, str) and loss in _BAND_LOSSES:
-        return _BAND_LOSSES[loss]()
-    check_loss(loss, name, f"one of {sorted(_BAND_LOSSES)} or ")
-    return loss
-
-
-def check_loss(loss: Any, name: str, others: str = "") -> None:
-    """Raise unless `loss` is a `keras.losses.Loss` that reduces to a scalar."""
-    if not isinstance(loss, keras.losses.Loss):
-        raise ValueError(
-            f"`{name}` must be {others}a `keras.losses.Loss`. Received: {name}={loss!r}."
-        )
-    if loss.reduction in (None, "none"):
-        raise ValueError(
-            f"`{name}` must reduce to a scalar, by 'sum_over_batch_size' for example. "
-            f"Received: reduction={loss.reduction!r}."
-        )
