@@ -8,8 +8,10 @@ from keras_fdkd.distillers import (
     FrequencyDistiller,
     MutualDistiller,
 )
+from keras_fdkd.ensemble import Ensemble
 from keras_fdkd.fingerprints import fingerprint
 from keras_fdkd.logits_view import logits_view
+from keras_fdkd.torch_teacher import from_torch
 
 __version__ = "0.1.0"
 
@@ -17,12 +19,14 @@ __all__ = [
     "PUBLISHED",
     "C2KDDistiller",
     "CrossModalDistiller",
+    "Ensemble",
     "FrequencyDistiller",
     "MutualDistiller",
     "__version__",
     "analysis",
     "callbacks",
     "fingerprint",
+    "from_torch",
     "layers",
     "logits_view",
     "losses",
