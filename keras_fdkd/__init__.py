@@ -8,9 +8,11 @@ from keras_fdkd.distillers import (
     FrequencyDistiller,
     MutualDistiller,
 )
+from keras_fdkd.ensemble import Ensemble
 from keras_fdkd.fingerprints import fingerprint
 from keras_fdkd.logits_view import logits_view
 from keras_fdkd.recorded_teacher import RecordedTeacher
+from keras_fdkd.torch_teacher import from_torch
 
 __version__ = "0.1.0"
 
@@ -18,6 +20,7 @@ __all__ = [
     "PUBLISHED",
     "C2KDDistiller",
     "CrossModalDistiller",
+    "Ensemble",
     "FrequencyDistiller",
     "MutualDistiller",
     "RecordedTeacher",
@@ -25,6 +28,7 @@ __all__ = [
     "analysis",
     "callbacks",
     "fingerprint",
+    "from_torch",
     "layers",
     "logits_view",
     "losses",

@@ -6,9 +6,8 @@ from typing import Any
 
 import keras
 
-from keras_fdkd.graphs import graph_of, runs_its_graph
-
-PREDICTIONS = "predictions"
+from keras_fdkd.graphs import graph_of, runs_code_of_keras, runs_its_graph
+from keras_fdkd.inner_layers import PREDICTIONS, Recorder, find_layer, layers_in
 
 
 def to_path(model: keras.Model, where: Any, role: str) -> str | None:
@@ -59,13 +58,10 @@ def expose(model: keras.Model, targets: Mapping[str, tuple[str, bool]], role: st
                 f"not name one feature. Tap another layer. Received: {targets[repeated[0]][0]!r}."
             )
         if inner:
-            if not runs_its_graph(operation):
-                path = next(path for path, _ in here.values())
-                raise ValueError(
-                    f"'{operation.name}' in the path {path!r} is not a functional model, so "
-                    "layers inside it cannot be reached. Tap its output, or a layer around it."
-                )
-            outputs = expose(operation, inner, role)(*args, **kwargs)
+            if runs_its_graph(operation):
+                outputs = expose(operation, inner, role)(*args, **kwargs)
+            else:
+                outputs = _recorded(operation, inner, role, args, kwargs)
             captured.update({name: outputs[name] for name in inner})
             result = outputs[PREDICTIONS]
         else:
@@ -99,6 +95,28 @@ def names_in(model: keras.Model, wanted: str = "") -> str:
     names = [layer.name for layer in layers]
     close = difflib.get_close_matches(wanted.split("/")[0], names, n=3, cutoff=0.4)
     return f"Nearest names: {close}." if close else f"Layers: {names}."
+
+
+def _recorded(
+    layer: Any, targets: Mapping[str, tuple[str, bool]], role: str, args: Any, kwargs: Any
+) -> dict[str, Any]:
+    """Run a layer or model with its own `call`, with what layers inside give."""
+    paths = {name: f"{layer.name}/{path}" for name, (path, _) in targets.items()}
+    found = {name: find_layer(layer, path) for name, (path, _) in targets.items()}
+    if runs_code_of_keras(layer) or None in found.values():
+        missing = [paths[name] for name in paths if found[name] is None]
+        path = (missing or list(paths.values()))[0]
+        raise ValueError(
+            f"'{layer.name}' in the path {path!r} is not a functional model, and has no layer of "
+            f"this name to reach. Tap its output, or a layer around it. Layers: {layers_in(layer)}."
+        )
+    recorder = Recorder(layer, found, paths, role, name=layer.name)
+    try:
+        return recorder(*args, **kwargs)
+    except ValueError:
+        if recorder.fault is None:
+            raise
+        raise ValueError(recorder.fault) from None
 
 
 def _first(args: Any, kwargs: Any) -> Any:

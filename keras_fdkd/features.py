@@ -9,12 +9,9 @@ from keras_fdkd.default_feature import classifier_of
 from keras_fdkd.expose import PREDICTIONS, expose, to_path
 from keras_fdkd.graphs import Place, graph_of, runs_its_graph
 from keras_fdkd.layouts import channels_first_by
-from keras_fdkd.masks import MaskReader, Traced, WithMasks, mask_key, masked_outputs
+from keras_fdkd.masks import MaskReader, mask_key, masked_outputs
 from keras_fdkd.outputs import Ending, ending_of
-from keras_fdkd.own_call import advice, check_reachable, output_spec
-
-# The keys of the models that hand out their features themselves.
-FEATURES, LOGITS = "features", "logits"
+from keras_fdkd.own_call import FEATURES, LOGITS, OwnCall
 
 
 class FeatureTap:
@@ -24,13 +21,14 @@ class FeatureTap:
 
     Args:
         model: Built `keras.Model`: functional, sequential, or with a `call` of its own. The
-            latter has to return a dict with the keys `"features"` and `"logits"`, or, if
-            `features` is empty, a single tensor.
+            latter has to return a single tensor, or a dict whose entry `"logits"` is one.
         features: Where to read each feature, a dict from name to one of
             - `None`: the input of the `Dense` layer that makes the model's output (activations and
               what only changes the view of it aside), or the entry `"features"` of the model's
-              output if that is such a dict;
-            - `str`: the output of a layer, with `/` between nested models (`"backbone/pool"`);
+              output if that is a dict with this one and `"logits"`;
+            - `str`: the output of a layer, with `/` between nested models (`"backbone/pool"`). In a
+              model with a `call` of its own: an entry of its output, or a layer that is an
+              attribute (`"pool"`, `"encoder/pool"`, `"blocks/0"`) and runs once in the `call`;
             - `keras.KerasTensor`: the output of a layer of a functional `model` that runs once.
         role: `"teacher"` or `"student"`, for error messages.
 
@@ -80,7 +78,7 @@ class FeatureTap:
         else:
             self._tap_call(model, role)
         self.resolved.update(dict.fromkeys(self._handed_out, f"{FEATURES} (output)"))
-        self.spec = self._select(self._outputs)
+        self.spec = self._received(self._outputs)
 
     def _tap_graph(self, model: keras.Model, role: str) -> None:
         """Rebuild the graph with further outputs."""
@@ -105,21 +103,10 @@ class FeatureTap:
         self._outputs = tapped.output
 
     def _tap_call(self, model: keras.Model, role: str) -> None:
-        """Take what a model with its own `call` hands out."""
-        check_reachable(model, self.paths, role)
-        self._handed_out = list(self.paths)
-        traced = Traced(model, lambda outputs: self._select({PREDICTIONS: outputs}))
-        spec = output_spec(traced, role)
-        if not (_hands_out(spec) or (not self.paths and isinstance(spec, keras.KerasTensor))):
-            raise ValueError(f"{advice(model, role, self.paths)} Received output: {spec}.")
-        self.masks = frozenset(traced.masked)
-        self._model = model
-        self._outputs = {PREDICTIONS: spec}
-        if self.masks:
-            self._model = WithMasks(model, PREDICTIONS, traced.masked, traced.select)
-            for name in traced.masked:
-                shape = self._select(self._outputs)[name].shape
-                self._outputs[mask_key(name)] = keras.KerasTensor((*shape[:-1], 1), "bool")
+        """Take what a model with its own `call` hands out, and what its layers give."""
+        own = OwnCall(model, self.paths, role)
+        self._handed_out = [name for name, path in self.paths.items() if path is None]
+        self.masks, self._model, self._outputs = own.masks, own, own.spec
 
     def __call__(self, inputs: Any, training: bool = False) -> dict[str, Any]:
         return self._received(self._model(inputs, training=training))
@@ -173,13 +160,11 @@ class FeatureTap:
         if not isinstance(tensor, keras.KerasTensor):
             return Ending(None, "several outputs")
         if not self._rebuilt:
-            return Ending(None, f"the `call` of '{self._model.name}'")
+            return Ending(None, f"the `call` of '{self._model.model.name}'")
         return ending_of(Place(tensor))
 
     def _received(self, outputs: Any) -> dict[str, Any]:
-        if not (self._rebuilt or self.masks):  # The model itself ran.
-            outputs = {PREDICTIONS: outputs}
-        return self._select(outputs)
+        return self._select(outputs) if self._rebuilt else dict(outputs)
 
     def _select(self, outputs: Any) -> dict[str, Any]:
         selected = dict(outputs)
@@ -193,7 +178,13 @@ class FeatureTap:
 def check_model(model: Any, role: str) -> None:
     """Raise unless `model` is a built `keras.Model`."""
     if not isinstance(model, keras.Model):
-        raise ValueError(f"`{role}` must be a `keras.Model`. Received: {model!r}.")
+        of_torch = any(cls.__module__.startswith("torch.nn") for cls in type(model).__mro__)
+        mend = (
+            " Around a module of PyTorch, put `keras_fdkd.from_torch(module, example)`."
+            if of_torch and not isinstance(model, keras.Layer)
+            else ""
+        )
+        raise ValueError(f"`{role}` must be a `keras.Model`.{mend} Received: {model!r}.")
     if not model.built:
         raise ValueError(
             f"`{role}` must be built. Give it a `keras.Input`, or call it once on a batch. "

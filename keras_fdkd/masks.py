@@ -65,30 +65,6 @@ class Traced(keras.layers.Layer):
         return outputs
 
 
-class WithMasks(keras.Model):
-    """A model with its own `call`, and the masks of what it hands out."""
-
-    def __init__(
-        self,
-        model: keras.Model,
-        key: str,
-        masked: list[str],
-        select: Callable[[Any], Mapping[str, Any]],
-    ) -> None:
-        super().__init__(dtype=model.dtype_policy)
-        self.autocast = False  # The model casts its own inputs.
-        self.model = model
-        self.key = key
-        self.select = select
-        self.readers = {name: MaskReader() for name in masked}
-
-    def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
-        outputs = self.model(inputs, training=training)
-        tensors = self.select(outputs)
-        masks = {mask_key(name): read(tensors[name]) for name, read in self.readers.items()}
-        return {self.key: outputs, **masks}
-
-
 def mask_key(name: str) -> str:
     """Return the name under which the mask of an output is handed out."""
     return f"{name}_mask"

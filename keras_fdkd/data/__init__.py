@@ -14,6 +14,7 @@ from keras_fdkd.data.pairs import (
     is_pair,
     with_samples_of,
 )
+from keras_fdkd.data.record_teacher import open_recorded, record_teacher
 from keras_fdkd.data.shards import shard
 from keras_fdkd.data.teacher_cache import cache_teacher
 
@@ -31,6 +32,8 @@ __all__ = [
     "checked",
     "has_teacher_outputs",
     "is_pair",
+    "open_recorded",
+    "record_teacher",
     "shard",
     "with_samples_of",
 ]

@@ -11,6 +11,7 @@ import keras
 
 from keras_fdkd.data.hidden_weights import hidden_weights, kept_arrays, layers_of
 from keras_fdkd.fingerprints import row_keys
+from keras_fdkd.torch_teacher import described
 
 _DROPPED = ("compile_config", "trainable")  # not part of what a frozen teacher computes
 
@@ -54,7 +55,7 @@ def teacher_identity(distiller: Any, key: str | None, *further: Any) -> str:
 def _config(teacher: keras.Model, key: str | None) -> tuple[Any, dict[str, str]]:
     """Return the configuration, and the automatic names in it by what they are called there."""
     try:
-        with _at_rest(teacher):
+        with _at_rest(teacher), described():
             config = json.loads(json.dumps(keras.saving.serialize_keras_object(teacher)))
     except Exception as error:  # Layers of one's own may raise anything.
         if key is None:

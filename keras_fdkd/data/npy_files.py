@@ -1,0 +1,85 @@
+"""NpyFile: an array in NumPy's own format that grows by rows."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_fdkd.data.row_files import check_form
+
+
+class NpyFile:
+    """A `.npy` file that is written batch by batch, of a number of rows that shows at the end.
+
+    Args:
+        path: Of a new file.
+        like: Rows, which say the shape and the dtype.
+
+    Raises:
+        ValueError: If the name is none that every file system takes, or the values are no numbers.
+
+    Example:
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "logits.npy"
+    >>> rows = np.arange(6.0).reshape(2, 3)
+    >>> with NpyFile(path, rows) as file:
+    ...     file.append("logits", rows)
+    ...     file.append("logits", rows + 6)
+    >>> np.load(path)[-1].tolist()
+    [9.0, 10.0, 11.0]
+    """
+
+    def __init__(self, path: Path, like: np.ndarray) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}", path.stem):
+            raise ValueError(
+                "Outputs must have names that files can have, of letters, digits, '_', '.' and "
+                f"'-'. Received: {path.stem!r}."
+            )
+        if like.dtype.kind not in "fiub":
+            raise ValueError(
+                f"Outputs must be arrays of numbers. Received: {path.stem!r} of {like.dtype}."
+            )
+        self.rows = 0
+        self._shape, self._dtype = like.shape[1:], like.dtype.newbyteorder("=")
+        self._file: Any = path.open("xb")
+        self._begin = self._header()
+
+    def __enter__(self) -> "NpyFile":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        with self._file:
+            if error[0] is None:
+                self._file.seek(0)
+                if self._header() != self._begin:  # NumPy keeps room for a number that grows.
+                    raise ValueError("The header of a `.npy` file has no room for its rows.")
+                self._file.flush()
+                os.fsync(self._file.fileno())
+
+    def append(self, name: str, values: np.ndarray) -> None:
+        """Add rows.
+
+        Args:
+            name: What messages call the array.
+            values: Shape `(rows, ...)`.
+
+        Raises:
+            ValueError: If they have another shape or dtype than the rows before.
+        """
+        check_form(name, values, self._shape, self._dtype.name)
+        self._file.write(np.ascontiguousarray(values, self._dtype).tobytes())
+        self.rows += len(values)
+
+    def _header(self) -> int:
+        """Write the header, and return where it ends."""
+        np.lib.format.write_array_header_1_0(
+            self._file,
+            {
+                "descr": np.lib.format.dtype_to_descr(self._dtype),
+                "fortran_order": False,
+                "shape": (self.rows, *self._shape),
+            },
+        )
+        return self._file.tell()

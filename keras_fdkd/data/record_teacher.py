@@ -1,0 +1,287 @@
+"""record_teacher: what any teacher says, in files that any backend reads."""
+
+import contextlib
+import itertools
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_fdkd.arguments import check_boolean, check_integer
+from keras_fdkd.data.data_sets import is_a, to_numpy
+from keras_fdkd.data.npy_files import NpyFile
+from keras_fdkd.features import FEATURES, LOGITS, PREDICTIONS, FeatureTap
+from keras_fdkd.masks import mask_key
+from keras_fdkd.torch_reading import TorchReader
+
+_SAID = "recorded.json"
+
+
+def record_teacher(
+    teacher: Any,
+    batches: Iterable[Any],
+    folder: "str | Path",
+    *,
+    features: "str | int | None" = None,
+    logits: "str | int | None" = None,
+    data_format: str | None = None,
+    overwrite: bool = False,
+    verbose: int = 1,
+) -> dict[str, np.ndarray]:
+    """Run a teacher once over its inputs, and keep what it says in `.npy` files.
+
+    The teacher may be a model of another library, or be run in another process, on another backend
+    than the student's training: any tool reads the files. What comes back, here or from
+    `open_recorded`, is training data as `"teacher_outputs"`, rows in the order of the batches.
+
+    The folder appears once all is written; a process that is killed leaves beside it a folder
+    `part-...`, which may be deleted.
+
+    Args:
+        teacher: `torch.nn.Module` (on every backend of Keras; PyTorch must be installed), built
+            `keras.Model`, or a function from a batch to a dict of arrays of shape `(batch, ...)`.
+        batches: Iterable of batches of the teacher's inputs alone, without labels and not shuffled:
+            `(x for x, _ in loader)`. A module of PyTorch takes an array, a tuple of several, or a
+            dict of keyword arguments; the first batch is its example.
+        folder: Local folder that is not there yet, or is empty.
+        features: Where to read the feature. Of a module of PyTorch see `keras_fdkd.from_torch`;
+            of a Keras model a layer path, see `keras_fdkd.features.FeatureTap`. Defaults to
+            `None`: the default feature of a Keras model, none of a module of PyTorch.
+        logits: Where to read the logits of a module of PyTorch, see `keras_fdkd.from_torch`.
+            Defaults to `None`: its output, or the entry `"logits"` of it.
+        data_format: Of a module of PyTorch, see `keras_fdkd.from_torch`. Defaults to `None`.
+        overwrite: Boolean, whether to replace what was recorded in `folder` before. Defaults to
+            `False`.
+        verbose: 0 for no progress bar. Defaults to `1`.
+
+    Returns:
+        Dict of memory maps, `"features"` and `"logits"` (and `"features_mask"` where a Keras mask
+        is carried), or what the function named. Floats that NumPy does not know (bfloat16) are kept
+        as float32.
+
+    Raises:
+        ValueError: If an argument is not as said, the folder holds something, there is no batch,
+            or an output changes its shape, has not a row for each sample or is not finite.
+
+    Example:
+    >>> import tempfile
+    >>> x = np.ones((10, 6), "float32")
+    >>> def teacher(batch):
+    ...     return {"features": batch[:, :4], "logits": batch @ np.ones((6, 3), "float32")}
+    >>> batches = (x[start : start + 4] for start in range(0, 10, 4))
+    >>> folder = Path(tempfile.mkdtemp()) / "teacher"
+    >>> recorded = record_teacher(teacher, batches, folder, verbose=0)
+    >>> recorded["features"].shape, recorded["logits"].shape
+    ((10, 4), (10, 3))
+    >>> sorted(path.name for path in folder.iterdir())
+    ['features.npy', 'logits.npy', 'recorded.json']
+    """
+    check_boolean("overwrite", overwrite)
+    check_integer("verbose", verbose, 0)
+    folder = _checked_folder(folder, overwrite)
+    source = _batches(batches)
+    first = next(source, None)
+    if first is None:
+        raise ValueError("`batches` must hold at least one batch. Received: none.")
+    ask = _asked(teacher, first, features, logits, data_format)
+    count = len(batches) if isinstance(batches, Sized) else None
+    bar = keras.utils.Progbar(count, verbose=verbose, unit_name="batch")
+    part = folder.with_name(f"part-{uuid.uuid4().hex[:12]}-{folder.name}")
+    part.mkdir(parents=True)
+    try:
+        with contextlib.ExitStack() as stack:
+            files: dict[str, NpyFile] = {}
+            for number, batch in enumerate(itertools.chain([first], source)):
+                outputs = _rows(ask(batch), batch, number)
+                if number == 0:
+                    files = {
+                        name: stack.enter_context(NpyFile(part / f"{name}.npy", values))
+                        for name, values in outputs.items()
+                    }
+                if set(outputs) != set(files):
+                    raise ValueError(
+                        f"Each batch must give the same outputs: the first gave {sorted(files)}. "
+                        f"Received: {sorted(outputs)} in batch {number}."
+                    )
+                for name, values in outputs.items():
+                    files[name].append(name, values)
+                bar.update(number + 1, finalize=False)
+            bar.update(number + 1, finalize=True)
+            rows = next(iter(files.values())).rows
+        (part / _SAID).write_text(json.dumps({"rows": rows, "names": sorted(files)}))
+        _move(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return open_recorded(folder)
+
+
+def open_recorded(folder: "str | Path") -> dict[str, np.ndarray]:
+    """Return what `record_teacher` left in a folder, as memory maps by name.
+
+    Args:
+        folder: Where it was written, with its files as they were.
+
+    Raises:
+        ValueError: If the folder is not such a one, or a file of it is missing, torn or edited.
+
+    Example:
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "teacher"
+    >>> x = [np.ones((4, 3)), np.zeros((2, 3))]
+    >>> _ = record_teacher(lambda batch: {"logits": batch}, x, folder, verbose=0)
+    >>> open_recorded(folder)["logits"].shape
+    (6, 3)
+    """
+    folder = Path(folder)
+    try:
+        said = json.loads((folder / _SAID).read_text())
+        rows, names = said["rows"], list(said["names"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(
+            "There must be a folder that `record_teacher` wrote to the end, with its file "
+            f"'{_SAID}'. Received: folder='{folder}'."
+        ) from None
+    found = {}
+    for name in names:
+        path = folder / f"{name}.npy"
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                "A file of a recorded teacher is missing or damaged: record it anew. "
+                f"Received: {path}: {error}"
+            ) from None
+        if len(array) != rows:
+            raise ValueError(
+                "All files of a recorded teacher must have as many rows as it says: record it "
+                f"anew. Received: {path} with {len(array)} of {rows} rows."
+            )
+        found[name] = array
+    return found
+
+
+def _asked(teacher: Any, first: Any, features: Any, logits: Any, data_format: Any) -> Any:
+    """Return a function from a batch to the teacher's outputs by name."""
+    if is_a(teacher, "torch", "Module") and not isinstance(teacher, keras.Layer):
+        return TorchReader(teacher, first, features, logits, data_format)
+    if isinstance(teacher, keras.Model):
+        if logits is not None or data_format is not None:
+            raise ValueError(
+                "`logits` and `data_format` are of modules of PyTorch: a Keras model's logits are "
+                f"its output. Received: logits={logits!r}, data_format={data_format!r}."
+            )
+        return _Tapped(FeatureTap(teacher, {FEATURES: features}, "teacher"))
+    if not callable(teacher):
+        raise ValueError(
+            "`teacher` must be a `torch.nn.Module`, a `keras.Model` or a function from a batch to "
+            f"a dict of arrays. Received: teacher={teacher!r}."
+        )
+    given = {"features": features, "logits": logits, "data_format": data_format}
+    if given := {name: value for name, value in given.items() if value is not None}:
+        raise ValueError(
+            "A function names its outputs itself, in the dict it returns. "
+            f"Received: {', '.join(f'{name}={value!r}' for name, value in given.items())}."
+        )
+    return teacher
+
+
+class _Tapped:
+    """A Keras model, whose predictions are recorded as logits."""
+
+    def __init__(self, tap: FeatureTap) -> None:
+        self.tap = tap
+        if keras.tree.is_nested(tap.spec[PREDICTIONS]):
+            raise ValueError(
+                "`teacher` must have one output, its logits. For several, pass a function, "
+                '`lambda x: {"logits": teacher.predict_on_batch(x)["name"]}`. '
+                f"Received: {tap.spec[PREDICTIONS]}."
+            )
+
+    def __call__(self, batch: Any) -> dict[str, Any]:
+        names = {PREDICTIONS: LOGITS, mask_key(PREDICTIONS): mask_key(LOGITS)}
+        outputs = self.tap.predict_on_batch(batch)
+        return {names.get(name, name): value for name, value in outputs.items()}
+
+
+def _batches(batches: Any) -> Iterator[Any]:
+    arrays = hasattr(batches, "shape") or isinstance(batches, (Mapping, str, bytes))
+    if arrays or isinstance(batches, keras.utils.PyDataset) or not isinstance(batches, Iterable):
+        raise ValueError(
+            "`batches` must be an iterable of batches of the teacher's inputs: of arrays, "
+            "`(x[i : i + 256] for i in range(0, len(x), 256))`; of a `PyDataset`, "
+            "`(data[i][0] for i in range(data.num_batches))`. "
+            f"Received: {type(batches).__name__}."
+        )
+    return iter(batches)
+
+
+def _rows(outputs: Any, batch: Any, number: int) -> dict[str, np.ndarray]:
+    """Return a batch of outputs as arrays of numbers, a row for each sample."""
+    if not isinstance(outputs, Mapping) or not outputs:
+        raise ValueError(
+            'The teacher must return a dict of arrays, such as {"features": ..., "logits": ...}. '
+            f"Received: {type(outputs).__name__} in batch {number}."
+        )
+    found = {name: _array(value) for name, value in outputs.items()}
+    sizes = {len(value) if value.ndim else None for value in found.values()}
+    inputs = [leaf for leaf in keras.tree.flatten(batch) if getattr(leaf, "shape", ())]
+    sizes |= {int(leaf.shape[0]) for leaf in inputs}
+    if len(sizes) != 1:
+        raise ValueError(
+            "The teacher must give a row for each sample of a batch. Received: "
+            f"{ {name: value.shape for name, value in found.items()} } in batch {number} of inputs "
+            f"{[tuple(leaf.shape) for leaf in inputs]}."
+        )
+    for name, value in found.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise ValueError(
+                f"What a teacher says must be finite. Received: NaN or infinity in {name!r} of "
+                f"batch {number}."
+            )
+    return found
+
+
+def _array(value: Any) -> np.ndarray:
+    if is_a(value, "torch", "Tensor"):  # On each backend of Keras.
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+        return value.numpy()
+    array = np.asarray(value if isinstance(value, np.ndarray) else to_numpy(value))
+    return array.astype("float32") if array.dtype.kind == "V" else array
+
+
+def _checked_folder(folder: Any, overwrite: bool) -> Path:
+    if not isinstance(folder, (str, Path)) or not str(folder):
+        raise ValueError(f"`folder` must be a local folder. Received: folder={folder!r}.")
+    folder = Path(folder).absolute()
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return folder
+    if not (folder / _SAID).is_file():
+        raise ValueError(
+            "`folder` must be a new one: nothing that is there is replaced but what "
+            f"`record_teacher` wrote. Received: folder='{folder}', which holds something else."
+        )
+    if not overwrite:
+        raise ValueError(
+            "A teacher was recorded in `folder` before, and nothing tells whether this one says "
+            "the same. Read it with `keras_fdkd.data.open_recorded(folder)`, or pass "
+            f"`overwrite=True`. Received: folder='{folder}'."
+        )
+    return folder
+
+
+def _move(part: Path, folder: Path) -> None:
+    """Put a whole folder in the place of another one."""
+    old = None
+    if folder.exists():
+        old = folder.with_name(f"part-{uuid.uuid4().hex[:12]}-{folder.name}")
+        folder.rename(old)
+    part.rename(folder)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
