@@ -324,7 +324,7 @@ def joint():
         (distiller, [1, 2], {}, "`data` must be a"),
         (distiller, {"student": np.ones((4, 4))}, {}, "`data` must be a"),
         (distiller, pairs()[0], {"dtype": "int8"}, "`dtype` must be"),
-        (joint, pairs()[0], {}, "whose teacher is frozen"),
+        (joint, pairs()[0], {}, "whose teacher is a frozen"),
         (lambda: classifier(4), pairs()[0], {}, "`distiller` must be a `CrossModalDistiller`"),
     ],
 )

@@ -8,16 +8,17 @@ import numpy as np
 from keras import ops
 
 from keras_fdkd.distillers.align_loss import CROSS_ENTROPIES, interleave
-from keras_fdkd.distillers.masks import both, masks_of
+from keras_fdkd.distillers.masks import both, fitted, masks_of, only
 from keras_fdkd.distillers.presence import scaled, times, weight_of
 from keras_fdkd.layers import BandClassifier
+from keras_fdkd.losses.cross_modal_loss import takes_argument
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
 from keras_fdkd.losses.reduction import masked_weights
 
 _BATCH = 32  # rows at a time, as Keras predicts
 
 
-class BandPair(keras.layers.Layer):
+class BandPair:
     """One pair of features: its projector, its split and the classifiers of its bands.
 
     Args:
@@ -27,6 +28,7 @@ class BandPair(keras.layers.Layer):
         heads: Of `"align"` and `"band_task"`, the classifier of each band; empty for none.
         weight: Of this pair among several.
         is_masked: Whether one of the features carries a Keras mask.
+        is_aligned: Whether both have the same positions, so that one mask is that of both.
     """
 
     def __init__(
@@ -37,10 +39,8 @@ class BandPair(keras.layers.Layer):
         heads: Mapping[str, Mapping[str, BandClassifier]],
         weight: float,
         is_masked: bool = False,
-        **kwargs: Any,
+        is_aligned: bool = True,
     ) -> None:
-        super().__init__(**kwargs)
-        self.autocast = False  # The layers inside cast their own inputs.
         self.keys = keys
         self.frequency = frequency
         self.projector = projector
@@ -48,20 +48,32 @@ class BandPair(keras.layers.Layer):
         self.band_task_heads = dict(heads["band_task"])
         self.weight = weight
         self.is_masked = is_masked
-        self.built = True
+        self.is_aligned = is_aligned
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers of this pair, for the distiller to track."""
+        return [self.projector, self.align_heads, self.band_task_heads]
 
     def compare(
         self, teacher: Mapping[str, Any], student: Mapping[str, Any], training: bool
     ) -> dict[str, Any]:
         """Return the bands, the logits of the heads, and what counts; runs inside `call`."""
         names = [self.keys[0]], [self.keys[1]]
-        mask = both(masks_of(names, teacher, student))
-        wanted = teacher[self.keys[0]]
-        feature = self.projected(student[self.keys[1]], training, mask)
+        wanted, feature = teacher[self.keys[0]], student[self.keys[1]]
+        masks = masks_of(names, teacher, student)
+        mask: Any = both(masks) if self.is_aligned else tuple(map(only, masks))
+        if getattr(self.projector, "resamples_steps", False) and not self.is_aligned:
+            # All of the student's steps are valid after it.
+            feature = self.projected(feature, training, mask[1])
+            mask = (mask[0], None if mask[1] is None else fitted(mask[1], feature))
+        else:
+            feature = self.projected(feature, training)
         wanted, feature, mask = self.frequency.without_padding(wanted, feature, mask)
         seen, made = self.frequency.split(wanted), self.frequency.split(feature)
-        one = {} if mask is None else {"mask": mask}
-        two = {} if mask is None else {"mask": interleave([mask, mask])}
+        fits = mask is not None and len(mask.shape) == len(wanted.shape) - 1
+        one = {"mask": mask} if fits else {}
+        two = {"mask": interleave([mask, mask])} if fits else {}
         return {
             "bands": {band: (seen[band], made[band]) for band in self.frequency.bands},
             "mask": mask,
@@ -80,7 +92,9 @@ class BandPair(keras.layers.Layer):
         """Return the student's feature in the shape of the teacher's."""
         if self.projector is None:
             return feature
-        return self.projector(feature, training=training)
+        masked = mask is not None and takes_argument(type(self.projector).call, "mask")
+        more = {"mask": mask} if masked else {}
+        return self.projector(feature, training=training, **more)
 
     def predict(self, feature: np.ndarray, batch_size: int | None) -> np.ndarray:
         """Return the student's feature as compared, computed batch by batch."""

@@ -8,7 +8,6 @@ import keras
 
 from keras_fdkd.arguments import check_axis, check_number
 from keras_fdkd.data import is_pair
-from keras_fdkd.layers import FeatureProjector
 from keras_fdkd.layers.axes import Axis, axes_of
 
 
@@ -44,45 +43,6 @@ def check_feature(feature: keras.KerasTensor, axis: Axis, role: str) -> None:
             f"`{role}_features` must be at least {least} long along {where}: name a layer whose "
             f"output is larger, or split another axis. Received: shape {shape}, axis={axis}."
         )
-
-
-def resolve_projector(
-    projector: Any, teacher: keras.KerasTensor, student: keras.KerasTensor
-) -> keras.Layer | None:
-    """Return the built layer that maps the student's feature to the teacher's shape, or None.
-
-    Sizes that are unknown until the models run are taken to be equal.
-    """
-    wanted, came = teacher.shape[1:], student.shape[1:]
-    if isinstance(projector, str) and projector == "auto":
-        projector = None
-        if came and len(came) == len(wanted):
-            # An unknown size of the teacher's cannot be resized to.
-            sizes = [a if a != b else None for a, b in zip(wanted[:-1], came[:-1], strict=True)]
-            differ = sizes if any(sizes) else None
-            if differ or wanted[-1] != came[-1]:
-                projector = FeatureProjector(wanted[-1], differ, name="projector")
-    elif not (projector is None or isinstance(projector, keras.Layer)):
-        raise ValueError(
-            "`projector` must be 'auto', a `keras.Layer` or `None`. "
-            f"Received: projector={projector!r}."
-        )
-    if projector is not None:
-        came = projector(student).shape[1:]  # This builds it too.
-    if not _fits(wanted, came):
-        raise ValueError(
-            "Teacher and student features must have the same shape. Pass `projector=` a layer that "
-            "maps the student's onto the teacher's ('auto' does so for features of as many axes), "
-            "or tap pooled layers. "
-            f"Received: teacher {teacher.shape}, student {student.shape}."
-        )
-    return projector
-
-
-def _fits(wanted: tuple[int | None, ...], came: tuple[int | None, ...]) -> bool:
-    if len(wanted) != len(came):
-        return False
-    return all(None in (a, b) or a == b for a, b in zip(wanted, came, strict=True))
 
 
 def check_input_names(student: keras.Model) -> None:

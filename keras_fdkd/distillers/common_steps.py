@@ -65,17 +65,19 @@ class CommonSteps:
             )
         self._resample = StepResampler(sizes.pop() if steps == TEACHERS else steps, dtype=dtype)
         self._resample.build((None, None, 1))
-        self.teacher_spec = self._symbolic(self.teacher_spec, self._names[0])
-        self.student_spec = self._symbolic(self.student_spec, self._names[1])
+        count = self._resample.steps
+        self.teacher_spec = _symbolic(count, self.teacher_spec, self._names[0])
+        self.student_spec = _symbolic(count, self.student_spec, self._names[1])
 
     def __call__(
         self, teacher: dict[str, Any], student: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the outputs of both taps, sequences in one number of steps."""
-        if self._resample is None:
+        resample = self._resample
+        if resample is None:
             return teacher, student
         first, second = (
-            self._resampled(outputs, names)
+            _resampled(resample, outputs, names)
             for outputs, names in zip((teacher, student), self._names, strict=True)
         )
         return first, second
@@ -84,27 +86,29 @@ class CommonSteps:
         """Return weights as they apply to resampled sequences: those of samples."""
         return sample_weight if self._resample is None else per_sample(sample_weight)
 
-    def _resampled(self, outputs: dict[str, Any], names: list[str]) -> dict[str, Any]:
-        outputs = dict(outputs)
-        for name in names:
-            key, weight = mask_key(name), weight_key(name)
-            mask = outputs[key][..., 0] if key in outputs else None
-            assert self._resample is not None
-            outputs[name] = self._resample.call(outputs[name], mask)
-            if mask is not None:
-                ones = ops.ones_like(outputs[name][..., :1], dtype="bool")
-                outputs[key] = ops.logical_and(ops.any(mask, axis=1)[:, None, None], ones)
-            if weight in outputs:
-                outputs[weight] = per_sample(outputs[weight])
-        return outputs
 
-    def _symbolic(self, spec: dict[str, Any], names: list[str]) -> dict[str, Any]:
-        for name in names:
-            assert self._resample is not None
-            shape = (spec[name].shape[0], self._resample.steps, spec[name].shape[2])
-            spec[name] = keras.KerasTensor(shape, spec[name].dtype, name=spec[name].name)
-            spec.pop(mask_key(name), None)  # All that is left is whether a sample has any step.
-        return spec
+def _resampled(
+    resample: StepResampler, outputs: dict[str, Any], names: list[str]
+) -> dict[str, Any]:
+    outputs = dict(outputs)
+    for name in names:
+        key, weight = mask_key(name), weight_key(name)
+        mask = outputs[key][..., 0] if key in outputs else None
+        outputs[name] = resample.call(outputs[name], mask)
+        if mask is not None:
+            ones = ops.ones_like(outputs[name][..., :1], dtype="bool")
+            outputs[key] = ops.logical_and(ops.any(mask, axis=1)[:, None, None], ones)
+        if weight in outputs:
+            outputs[weight] = per_sample(outputs[weight])
+    return outputs
+
+
+def _symbolic(steps: int, spec: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    for name in names:
+        shape = (spec[name].shape[0], steps, spec[name].shape[2])
+        spec[name] = keras.KerasTensor(shape, spec[name].dtype, name=spec[name].name)
+        spec.pop(mask_key(name), None)  # All that is left is whether a sample has any step.
+    return spec
 
 
 def _is_sequence(output: Any) -> bool:

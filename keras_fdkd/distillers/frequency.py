@@ -19,7 +19,6 @@ from keras_fdkd.distillers.checks import (
     check_feature,
     check_weights,
     policy_of,
-    resolve_projector,
 )
 from keras_fdkd.distillers.cross_modal import POSITION_WEIGHT, TASK_WEIGHT, CrossModalDistiller
 from keras_fdkd.distillers.masks import masks_of
@@ -28,7 +27,9 @@ from keras_fdkd.distillers.teachers import check_teacher
 from keras_fdkd.distillers.term_weights import TermWeight
 from keras_fdkd.features import FEATURES, PREDICTIONS, FeatureTap, check_model
 from keras_fdkd.layers import BandClassifier
-from keras_fdkd.losses.frequency_distillation import FrequencyDistillation, check_loss
+from keras_fdkd.losses.band_losses import check_loss
+from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
+from keras_fdkd.losses.student_adapter import resolve_projector
 
 #: Arguments of `FrequencyDistiller` that give the loss of the authors' published code.
 PUBLISHED: dict[str, Any] = {
@@ -215,12 +216,16 @@ class FrequencyDistiller(CrossModalDistiller):
         kinds = {"align": align_weight, "band_task": band_task_weight}
         projectors = projector if isinstance(projector, (list, tuple)) else [projector] * count
         self._check_lists(pair_weights, projectors, count)
-        self.pairs = [
+        pairs = [
             self._pair(n, [first, *(frequency() for _ in range(count - 1))][n], one, kinds, weight)
             for n, (one, weight) in enumerate(
                 zip(projectors, pair_weights or [1.0] * count, strict=True)
             )
         ]
+        self.pairs = pairs
+        # What Keras tracks, and where files have it.
+        self.projector, self.align_heads, self.band_task_heads = pairs[0].layers
+        self.of_further_pairs = [pair.layers for pair in pairs[1:]]
 
     def _feature_reads(self, role: str, where: Any) -> dict[str, Any]:
         places = self._places[0 if role == TEACHER else 1]
@@ -256,6 +261,9 @@ class FrequencyDistiller(CrossModalDistiller):
         check_feature(feature, frequency.axis, "teacher")
         masks = masks_of(([key], [key]), self._steps.teacher_spec, self._steps.student_spec)
         is_masked = any(mask is not None for mask in masks)
+        positions = feature.shape[1:-1]
+        known = None not in positions or not is_masked
+        is_aligned = known and positions == own.shape[1:-1]
         if is_masked:
             frequency.check_masked(tuple(feature.shape))
         end = f"_{number + 1}" if number else ""
@@ -269,29 +277,12 @@ class FrequencyDistiller(CrossModalDistiller):
         for band in frequency.compared:  # One home for a weight, whoever asks for it.
             frequency.variables[f"{band}_weight"] = self.term_weights.variable_of[f"{band}_loss"]
         frequency.attach()
-        return BandPair(
-            (key, key), frequency, projector, heads, weight, is_masked, name=f"pair{end}"
-        )
+        return BandPair((key, key), frequency, projector, heads, weight, is_masked, is_aligned)
 
     @property
     def frequency(self) -> FrequencyDistillation:
         """What splits and compares; of the first pair of features."""
         return self.pairs[0].frequency
-
-    @property
-    def projector(self) -> keras.Layer | None:
-        """What brings the student's feature to the teacher's shape; of the first pair."""
-        return self.pairs[0].projector
-
-    @property
-    def align_heads(self) -> dict[str, BandClassifier]:
-        """The shared classifier of each band; of the first pair."""
-        return self.pairs[0].align_heads
-
-    @property
-    def band_task_heads(self) -> dict[str, BandClassifier]:
-        """The task head of each student band; of the first pair."""
-        return self.pairs[0].band_task_heads
 
     def _heads(
         self, name: str, kind: str, bands: tuple[str, ...], feature: keras.KerasTensor

@@ -10,11 +10,12 @@ from keras import ops
 from keras_fdkd.data import STUDENT, TEACHER
 from keras_fdkd.distillers.checks import check_weights
 from keras_fdkd.distillers.group_tap import group_key
-from keras_fdkd.distillers.masks import both, check_masks, fitted, masks_of, samples_of
+from keras_fdkd.distillers.masks import both, check_masks, fitted, masks_of
 from keras_fdkd.distillers.presence import times, weight_of
 from keras_fdkd.distillers.replicas import replicas
 from keras_fdkd.features import PREDICTIONS
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, takes_argument
+from keras_fdkd.losses.reduction import samples_of
 
 
 class LossTerms:
@@ -49,6 +50,13 @@ class LossTerms:
             raise ValueError(
                 f"`{weights_argument}` must be a list with one weight for each of the "
                 f"{len(losses)} `{argument}`. Received: {weights_argument}={weights!r}."
+            )
+        own = [getattr(loss, name, None) for loss in losses for name in _OWN_LAYERS]
+        layers = [id(layer) for layer in own if isinstance(layer, keras.Layer)]
+        if len(set(layers)) < len(layers):
+            raise ValueError(
+                f"Two of `{argument}` hold one and the same layer: give each a layer of its own. "
+                f"Received: {[loss.name for loss in losses if hasattr(loss, 'name')]}."
             )
         if len({id(loss) for loss in losses}) < len(losses):
             raise ValueError(
@@ -172,8 +180,8 @@ class LossTerms:
             else:
                 raise ValueError(
                     f"`{type(loss).__name__}` takes no sample weights, so `sample_weight`, "
-                    '`class_weight` and `"teacher_weight"` would be dropped silently. Train without '
-                    "them, or write it as a `keras_fdkd.losses.CrossModalLoss`."
+                    '`class_weight` and `"teacher_weight"` would be dropped silently. Train '
+                    "without them, or write it as a `keras_fdkd.losses.CrossModalLoss`."
                 )
             if ops.ndim(value):
                 raise ValueError(
@@ -186,6 +194,7 @@ class LossTerms:
 
 _LAYER = "layer:"
 _SIDES = (TEACHER, STUDENT)
+_OWN_LAYERS = ("regressor", "projector")  # by which losses take a layer from outside
 _KERAS = (keras.distillation.LogitsDistillation, keras.distillation.FeatureDistillation)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, takes_argument
+from keras_fdkd.losses.reduction import samples_of
 
 
 def masks_of(
@@ -30,8 +31,13 @@ def both(masks: Sequence[Any]) -> Any:
     masks = [mask for mask in masks if mask is not None]
     if not masks:
         return None
-    masks = [ops.cast(mask[..., 0], "bool") for mask in masks]
-    return masks[0] if len(masks) == 1 else ops.logical_and(*masks)
+    first, *more = [only(mask) for mask in masks]
+    return ops.logical_and(first, *more) if more else first
+
+
+def only(mask: Any) -> Any:
+    """Return one mask, as `masks_of` gives it, boolean of shape `(batch, ...)`, or `None`."""
+    return None if mask is None else ops.cast(mask[..., 0], "bool")
 
 
 def fitted(mask: Any, output: Any) -> Any:
@@ -41,13 +47,6 @@ def fitted(mask: Any, output: Any) -> Any:
     there = ops.cast(samples_of(mask), "int32")
     ones = ops.ones_like(output[..., 0], dtype="int32")
     return ones * ops.reshape(there, (-1, *[1] * (len(ones.shape) - 1))) > 0
-
-
-def samples_of(mask: Any) -> Any:
-    """Return which samples have a valid position, shape `(batch,)`."""
-    if len(mask.shape) < 2:
-        return mask
-    return ops.any(mask, axis=tuple(range(1, len(mask.shape))))
 
 
 def check_masks(name: str, loss: Any, pair: tuple[Any, Any], masks: list[Any]) -> None:

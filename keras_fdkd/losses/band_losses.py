@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.losses.log_mean_squared_error import LogMeanSquaredError
+from keras_fdkd.losses.reduction import counts
 
 BAND_LOSSES = {"mse": keras.losses.MeanSquaredError, "log_mse": LogMeanSquaredError}
 
@@ -46,8 +47,8 @@ def valid_mean(values: Any, mask: Any) -> Any:
     """Return the mean of what is not masked."""
     if mask is None:
         return ops.mean(values)
-    mask = ops.cast(mask, values.dtype)
-    return ops.sum(values * mask) / ops.maximum(ops.sum(mask), 1.0)
+    counted = counts(values, mask)
+    return ops.sum(values * counted) / ops.maximum(ops.sum(counted), 1.0)
 
 
 def per_sample(value: Any) -> Any:

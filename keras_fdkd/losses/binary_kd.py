@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
-from keras_fdkd.losses.pairs import check_outputs
+from keras_fdkd.losses.pairs import check_outputs, same_positions
 from keras_fdkd.losses.tunable import Tunable
 from keras_fdkd.numerics import bounded_logits, full_precision
 
@@ -69,7 +69,7 @@ class BinaryKD(CrossModalLoss):
         check_same_shape(self, teacher_outputs, student_outputs, slice(None))
 
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
-        teacher, student = full_precision(teacher, student)
+        teacher, student = full_precision(*same_positions(self, teacher, student))
         temperature = self.use("temperature")
         logits = (bounded_logits(x, temperature) for x in (teacher, student))
         divergence = binary_divergence(*logits)

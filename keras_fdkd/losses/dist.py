@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
 from keras_fdkd.losses.masking import filled_with_mean
-from keras_fdkd.losses.pairs import check_logits
+from keras_fdkd.losses.pairs import check_logits, same_positions
 from keras_fdkd.losses.tunable import Tunable
 from keras_fdkd.numerics import bounded_logits, centered, full_precision
 
@@ -88,7 +88,7 @@ class DIST(CrossModalLoss):
         check_logits(self, teacher_outputs, student_outputs)
 
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
-        teacher, student = full_precision(teacher, student)
+        teacher, student = full_precision(*same_positions(self, teacher, student))
         temperature = self.use("temperature")
         logits = (bounded_logits(x, temperature) for x in (teacher, student))
         q, p = (ops.softmax(x, axis=-1) for x in logits)

@@ -10,7 +10,7 @@ from keras import ops
 from keras_fdkd.losses.binary_kd import binary_divergence
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
 from keras_fdkd.losses.kd import divergence_of_bounded
-from keras_fdkd.losses.pairs import check_logits
+from keras_fdkd.losses.pairs import check_logits, same_positions
 from keras_fdkd.losses.tunable import Tunable
 from keras_fdkd.numerics import bounded_logits, full_precision
 
@@ -96,7 +96,7 @@ class DKD(CrossModalLoss):
         check_logits(self, teacher_outputs, student_outputs)
 
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
-        teacher, student = full_precision(teacher, student)
+        teacher, student = full_precision(*same_positions(self, teacher, student))
         classes, temperature = student.shape[-1], self.use("temperature")
         target = ops.cast(ops.argmax(teacher, axis=-1), "int32")
         if y is not None:

@@ -10,13 +10,15 @@ from keras_fdkd.layers import FrequencySplit, Standardize
 from keras_fdkd.layers.axes import Axis, axes_of, count_values, plain_axis
 from keras_fdkd.layers.standardize import SCALES
 from keras_fdkd.layers.step_resampler import resampled
-from keras_fdkd.losses.band_losses import (
-    check_loss as check_loss,  # Distillers take losses of bands too.
-)
 from keras_fdkd.losses.band_losses import check_positions, per_sample, resolve_loss, valid_mean
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
 from keras_fdkd.losses.pairs import check_outputs
-from keras_fdkd.losses.reduction import weighted_mean, weights_like
+from keras_fdkd.losses.reduction import masked_weights, samples_of, weighted_mean
+from keras_fdkd.losses.student_adapter import (
+    StudentAdapter,
+    check_projector,
+    resolve_projector,
+)
 from keras_fdkd.losses.tunable import Tunable
 
 
@@ -41,6 +43,10 @@ class FrequencyDistillation(CrossModalLoss):
         low_loss, high_loss: `"mse"`, `"log_mse"` or a `keras.losses.Loss` that takes teacher and
             student bands of shape `(batch, values)`. Default to `"mse"` and `"log_mse"`.
         teacher_layer_name, student_layer_name, name: See `CrossModalLoss`.
+        projector: What brings the student's feature to the teacher's shape, trained along by
+            `keras_fdkd.CrossModalDistiller`: `"auto"` for a `keras_fdkd.layers.FeatureProjector`
+            where the shapes differ, a `keras.Layer`, which serves one loss, or `None` to refuse.
+            Defaults to `"auto"`.
         dtype: Of the transform. Defaults to `keras.config.floatx()`, in mixed precision too.
 
     Call args:
@@ -89,6 +95,7 @@ class FrequencyDistillation(CrossModalLoss):
         student_layer_name: str | None = None,
         name: str = "frequency",
         dtype: Any = None,
+        projector: "str | keras.Layer | None" = "auto",
     ) -> None:
         super().__init__(
             teacher_layer_name=teacher_layer_name, student_layer_name=student_layer_name, name=name
@@ -114,6 +121,7 @@ class FrequencyDistillation(CrossModalLoss):
             "high": resolve_loss(high_loss, "high_loss"),
         }
         self.dtype = dtype
+        self.projector = check_projector(projector)
         # Bands are small beside the models: full precision costs little and keeps norms exact.
         precise = {"dtype": dtype or keras.config.floatx()}
         self._split = None if cutoff is None else FrequencySplit(cutoff, axis, **precise)
@@ -157,15 +165,19 @@ class FrequencyDistillation(CrossModalLoss):
         of_sides = isinstance(mask, tuple)
         masks = mask if of_sides else (mask, mask)
         along_channels = self._axes(teacher) == (len(teacher.shape) - 1,)
-        if any(valid is not None for valid in masks) and (of_sides or not along_channels):
-            steps = teacher.shape[1] if teacher.shape[1] is not None else ops.shape(teacher)[1]
-            teacher, student = (
-                resampled(side, steps, valid)
-                for side, valid in zip((teacher, student), masks, strict=True)
-            )
-            mask = None
+        found = [valid for valid in masks if valid is not None]
+        if found and (of_sides or not along_channels):
+            if len(teacher.shape) == 3:
+                steps = teacher.shape[1] if teacher.shape[1] is not None else ops.shape(teacher)[1]
+                teacher, student = (
+                    resampled(side, steps, valid)
+                    for side, valid in zip((teacher, student), masks, strict=True)
+                )
+            # What is left is which samples have any position.
+            there = [samples_of(valid) for valid in found]
+            mask = there[0] if len(there) == 1 else ops.logical_and(*there)
         check_same_shape(self, teacher, student, slice(1, None))  # Sizes may have been unknown.
-        return teacher, student, None if of_sides else mask
+        return teacher, student, None if isinstance(mask, tuple) else mask
 
     def compare(
         self,
@@ -200,11 +212,12 @@ class FrequencyDistillation(CrossModalLoss):
         loss, rank = self.band_losses[band], len(pair[0].shape)
         weighs_positions = sample_weight is not None and len(sample_weight.shape) > 1
         tells_positions = rank > 2 and self._axes(pair[0]) == (rank - 1,)
-        if not tells_positions or not (weighs_positions or mask is not None):
+        masks_positions = mask is not None and len(mask.shape) > 1
+        if not tells_positions or not (weighs_positions or masks_positions):
             flat = [per_sample(value) for value in pair]
-            if weighs_positions:  # A band along an axis of positions has none of its own.
-                sample_weight = weights_like(flat[0][:, 0], sample_weight)
-            return loss(*flat, sample_weight=sample_weight)
+            # A band along an axis of positions has none of its own.
+            weights = masked_weights(flat[0][:, 0], sample_weight, mask)
+            return loss(*flat, sample_weight=weights)
         check_positions(loss, f"{band}_loss")
         return weighted_mean(loss.call(*pair), sample_weight, mask)
 
@@ -221,7 +234,8 @@ class FrequencyDistillation(CrossModalLoss):
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         check_outputs(self, teacher_outputs, student_outputs, 2)
-        check_same_shape(self, teacher_outputs, student_outputs, slice(None))
+        if self.projector is None:
+            check_same_shape(self, teacher_outputs, student_outputs, slice(None))
         # An axis or a cutoff that does not fit is refused here.
         self.split(keras.KerasTensor((None, *teacher_outputs.shape[1:])))
         if not self.compared:
@@ -229,6 +243,17 @@ class FrequencyDistillation(CrossModalLoss):
                 "`low_weight` or `high_weight` must be positive, or no band is compared. "
                 "Received: both 0."
             )
+
+    def validate_model_compatibility(self, teacher: Any, student: Any) -> None:
+        """Accept `keras.distillation.Distiller`, for features of one shape."""
+
+    def build_adapter(self, teacher: Any, student: Any) -> keras.Layer | None:
+        layer = resolve_projector(self.projector, teacher, student)
+        if layer is None:
+            return None
+        adapter = StudentAdapter(layer, name=self.name)
+        adapter.built_for(teacher, student)
+        return adapter
 
     def compute_loss(
         self,
@@ -256,6 +281,9 @@ class FrequencyDistillation(CrossModalLoss):
             "low_loss": keras.saving.serialize_keras_object(self.band_losses["low"]),
             "high_loss": keras.saving.serialize_keras_object(self.band_losses["high"]),
             "dtype": self.dtype,
+            "projector": self.projector
+            if isinstance(self.projector, str)
+            else keras.saving.serialize_keras_object(self.projector),
         }
         return {**super().get_config(), **config}
 

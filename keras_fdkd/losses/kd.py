@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss
-from keras_fdkd.losses.pairs import check_logits
+from keras_fdkd.losses.pairs import check_logits, same_positions
 from keras_fdkd.losses.tunable import Tunable
 from keras_fdkd.numerics import bounded_logits, full_precision
 
@@ -71,7 +71,7 @@ class KD(CrossModalLoss):
         check_logits(self, teacher_outputs, student_outputs)
 
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
-        teacher, student = full_precision(teacher, student)
+        teacher, student = full_precision(*same_positions(self, teacher, student))
         temperature = self.use("temperature")
         logits = (bounded_logits(x, temperature) for x in (teacher, student))
         return temperature**2 * divergence_of_bounded(*logits)

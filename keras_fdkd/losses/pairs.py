@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
 
@@ -27,6 +28,23 @@ def check_outputs(
                 f"`{side}_layer_name`, or add a layer that reshapes or pools. "
                 f"Received: {side} {tuple(value.shape)}."
             )
+
+
+def same_positions(loss: CrossModalLoss, teacher: Any, student: Any) -> tuple[Any, Any]:
+    """Return both outputs if their shapes agree, where these are known by now.
+
+    Where TensorFlow learns sizes in the step alone, and they differ, the teacher's becomes NaN: one
+    position would be compared with all.
+
+    Raises:
+        ValueError: If sizes that are known differ.
+    """
+    check_same_shape(loss, teacher, student, slice(None))
+    for axis in range(1, len(teacher.shape)):
+        if None in (teacher.shape[axis], student.shape[axis]):
+            equal = ops.equal(ops.shape(teacher)[axis], ops.shape(student)[axis])
+            teacher = teacher + ops.cast(ops.where(equal, 0.0, float("nan")), teacher.dtype)
+    return teacher, student
 
 
 def check_logits(loss: CrossModalLoss, teacher: Any, student: Any) -> None:

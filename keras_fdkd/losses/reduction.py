@@ -61,10 +61,17 @@ def masked_weights(values: Any, sample_weight: Any, mask: Any) -> Any:
 
 def counts(values: Any, mask: Any) -> Any:
     """Return how much of what each value stands for is not masked, 0 to 1."""
-    if len(values.shape) == 1 and len(mask.shape) > 1:
-        mask = ops.any(mask, axis=tuple(range(1, len(mask.shape))))
+    if len(values.shape) == 1:
+        mask = samples_of(mask)
     counted = weights_like(values, ops.cast(mask, values.dtype))
     return counted + ops.zeros_like(values)  # one for each value
+
+
+def samples_of(mask: Any) -> Any:
+    """Return which samples have a valid position, shape `(batch,)`."""
+    if len(mask.shape) < 2:
+        return mask
+    return ops.any(mask, axis=tuple(range(1, len(mask.shape))))
 
 
 def weights_like(values: Any, weights: Any) -> Any:
