@@ -64,8 +64,8 @@ def check_pair(
     needs.check_weight(x)
     if TEACHER in x:
         needs.check_inputs(x[TEACHER])
-    if TEACHER_OUTPUTS in x:
-        needs.check_outputs(x[TEACHER_OUTPUTS], x.get(TEACHER))
+    if TEACHER_OUTPUTS in x or needs.has_names:
+        needs.check_outputs(x.get(TEACHER_OUTPUTS, {}), x.get(TEACHER))
 
 
 def check_samples(x: Mapping[str, Any]) -> None:

@@ -40,6 +40,7 @@ class DataChecks:
     def arrays(self, x: Any, y: Any) -> None:
         """Raise if arrays cannot be trained on; memory maps are not read."""
         self.structure(x, y)
+        self._weights(x)
         check_finite(x)
         self._values(x, y)
 
@@ -73,15 +74,18 @@ class DataChecks:
         x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
         if order < _FIRST:
             self.structure(x, y)
+            self._weights(x)
             check_finite(x)
             self._values(x, y)
         elif self.indexed and isinstance(x, Mapping) and INDEX in x:
             self._index(x)
 
-    def _values(self, x: Any, y: Any) -> None:
-        self._index(x)
+    def _weights(self, x: Any) -> None:
         if TEACHER_WEIGHT in x:
             check_teacher_weight(x[TEACHER_WEIGHT], set(self.needs.outputs))
+
+    def _values(self, x: Any, y: Any) -> None:
+        self._index(x)
         self.label_rule.check(y)
         recorded = x.get(TEACHER_OUTPUTS, {})
         for name in self.probabilities & set(recorded):

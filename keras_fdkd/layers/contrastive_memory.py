@@ -50,6 +50,8 @@ class ContrastiveMemory(keras.layers.Layer):
             range moves no entry of a bank, and the scores of its sample are `nan`, which have no
             gradient. If a sample comes twice in a batch, one of the two updates its entry.
             `check_index` finds both beforehand.
+        there: Boolean, shape `(batch,)`: which samples have both sides. In training the others
+            move nothing. Defaults to `None`: all.
 
     Returns:
         Tuple `(log_teacher, log_student)`, each of shape `(batch, 1 + negatives)` in float32

@@ -28,6 +28,7 @@ class LayerAttention(keras.layers.Layer):
         teacher, student: Lists of maps, each of shape `(batch, positions..., channels)`, channels
             known.
         training: Boolean, whether batch normalization uses the statistics of the batch.
+        there: Boolean, shape `(batch,)`, which samples count in these. Defaults to `None`: all.
 
     Returns:
         Tuple `(teacher, (student, attention))`: the maps as they came, and the attention of shape
@@ -101,7 +102,7 @@ class LayerAttention(keras.layers.Layer):
         queries, keys = (
             ops.stack(
                 [
-                    layer(mean_over_positions(x), training=training, mask=there)
+                    _run(layer, mean_over_positions(x), training, there)
                     for layer, x in zip(layers, maps, strict=True)
                 ],
                 axis=1,
@@ -110,7 +111,7 @@ class LayerAttention(keras.layers.Layer):
         )
         if there is not None:  # One key for each of the student's layers.
             there = ops.logical_and(there[:, None], ops.ones_like(keys[..., 0], dtype="bool"))
-        keys = self.bilinear(keys, training=training, mask=there)
+        keys = _run(self.bilinear, keys, training, there)
         keys = ops.reshape(keys, (-1, len(student), len(teacher), self.dim))
         dtype = precise_dtype(self.compute_dtype)
         scores = ops.cast(ops.einsum("nstd,ntd->nts", keys, queries), dtype)
@@ -122,3 +123,13 @@ class LayerAttention(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "dim": self.dim}
+
+
+def _run(stack: keras.Sequential, x: Any, training: bool, there: Any) -> Any:
+    """Run dense layer, batch normalization and ReLU; the second over what counts."""
+    if there is None:
+        return stack(x, training=training)
+    for layer in stack.layers:
+        normalizes = isinstance(layer, keras.layers.BatchNormalization)
+        x = layer(x, training=training, mask=there) if normalizes else layer(x)
+    return x
