@@ -87,11 +87,10 @@ class Ensemble(keras.Model):
         dtype = keras.backend.result_type(*dtypes, "float32")
         # Layers, as they combine the masks too.
         self._mean = keras.layers.Average(dtype=dtype)
-        self._join = (
-            keras.layers.Concatenate(axis=-1, dtype=dtype)
-            if features == CONCAT
-            else keras.layers.Average(dtype=dtype)
-        )
+        self._join = None
+        if features is not None:
+            joins = {CONCAT: keras.layers.Concatenate, MEAN: keras.layers.Average}
+            self._join = joins[features](dtype=dtype)
         try:
             self(symbolic_inputs(self.models[0]))
         except Exception as error:  # Layers may raise anything.
@@ -103,7 +102,7 @@ class Ensemble(keras.Model):
     def call(self, inputs: Any, training: bool = False) -> Any:
         outputs = [tap(inputs, training=training) for tap in self._taps]
         logits = self._mean([output[PREDICTIONS] for output in outputs])
-        if self.features is None:
+        if self._join is None:
             return logits
         return {FEATURES: self._join([output[FEATURES] for output in outputs]), LOGITS: logits}
 

@@ -347,11 +347,11 @@ def _is_tensor(value: Any) -> bool:
 
 def _described(value: Any) -> str:
     """Say what a nested output or input is made of."""
-    if hasattr(value, "shape"):
-        return f"{type(value).__name__} {tuple(value.shape)}"
     if isinstance(value, Mapping):
         listed = ", ".join(f"{name!r}: {_described(entry)}" for name, entry in value.items())
         return f"{type(value).__name__} of {listed}"
+    if hasattr(value, "shape"):
+        return f"{type(value).__name__} {tuple(value.shape)}"
     if isinstance(value, (list, tuple)):
         return f"{type(value).__name__} of {len(value)} ({', '.join(map(_described, value[:4]))})"
     return repr(value) if isinstance(value, (int, float, str, type(None))) else type(value).__name__

@@ -1,7 +1,6 @@
 """NpyFile: an array in NumPy's own format that grows by rows."""
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +14,29 @@ class NpyFile:
 
     Args:
         path: Of a new file.
+        name: What messages call the array.
         like: Rows, which say the shape and the dtype.
 
     Raises:
-        ValueError: If the name is none that every file system takes, or the values are no numbers.
+        ValueError: If the values are no numbers.
 
     Example:
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "logits.npy"
     >>> rows = np.arange(6.0).reshape(2, 3)
-    >>> with NpyFile(path, rows) as file:
-    ...     file.append("logits", rows)
-    ...     file.append("logits", rows + 6)
+    >>> with NpyFile(path, "logits", rows) as file:
+    ...     file.append(rows)
+    ...     file.append(rows + 6)
     >>> np.load(path)[-1].tolist()
     [9.0, 10.0, 11.0]
     """
 
-    def __init__(self, path: Path, like: np.ndarray) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}", path.stem):
-            raise ValueError(
-                "Outputs must have names that files can have, of letters, digits, '_', '.' and "
-                f"'-'. Received: {path.stem!r}."
-            )
+    def __init__(self, path: Path, name: str, like: np.ndarray) -> None:
         if like.dtype.kind not in "fiub":
             raise ValueError(
-                f"Outputs must be arrays of numbers. Received: {path.stem!r} of {like.dtype}."
+                f"Outputs must be arrays of numbers. Received: {name!r} of {like.dtype}."
             )
-        self.rows = 0
+        self.rows, self.name = 0, name
         self._shape, self._dtype = like.shape[1:], like.dtype.newbyteorder("=")
         self._file: Any = path.open("xb")
         self._begin = self._header()
@@ -58,17 +53,16 @@ class NpyFile:
                 self._file.flush()
                 os.fsync(self._file.fileno())
 
-    def append(self, name: str, values: np.ndarray) -> None:
+    def append(self, values: np.ndarray) -> None:
         """Add rows.
 
         Args:
-            name: What messages call the array.
             values: Shape `(rows, ...)`.
 
         Raises:
             ValueError: If they have another shape or dtype than the rows before.
         """
-        check_form(name, values, self._shape, self._dtype.name)
+        check_form(self.name, values, self._shape, self._dtype.name)
         self._file.write(np.ascontiguousarray(values, self._dtype).tobytes())
         self.rows += len(values)
 

@@ -15,6 +15,7 @@ import numpy as np
 from keras_fdkd.arguments import check_boolean, check_integer
 from keras_fdkd.data.data_sets import is_a, to_numpy
 from keras_fdkd.data.npy_files import NpyFile
+from keras_fdkd.data.row_files import stem_of
 from keras_fdkd.features import FEATURES, LOGITS, PREDICTIONS, FeatureTap
 from keras_fdkd.masks import mask_key
 from keras_fdkd.torch_reading import TorchReader
@@ -100,7 +101,7 @@ def record_teacher(
                 outputs = _rows(ask(batch), batch, number)
                 if number == 0:
                     files = {
-                        name: stack.enter_context(NpyFile(part / f"{name}.npy", values))
+                        name: stack.enter_context(NpyFile(_path(part, name), name, values))
                         for name, values in outputs.items()
                     }
                 if set(outputs) != set(files):
@@ -109,7 +110,7 @@ def record_teacher(
                         f"Received: {sorted(outputs)} in batch {number}."
                     )
                 for name, values in outputs.items():
-                    files[name].append(name, values)
+                    files[name].append(values)
                 bar.update(number + 1, finalize=False)
             bar.update(number + 1, finalize=True)
             rows = next(iter(files.values())).rows
@@ -149,7 +150,7 @@ def open_recorded(folder: "str | Path") -> dict[str, np.ndarray]:
         ) from None
     found = {}
     for name in names:
-        path = folder / f"{name}.npy"
+        path = _path(folder, name)
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
@@ -164,6 +165,10 @@ def open_recorded(folder: "str | Path") -> dict[str, np.ndarray]:
             )
         found[name] = array
     return found
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{stem_of(name)}.npy"
 
 
 def _asked(teacher: Any, first: Any, features: Any, logits: Any, data_format: Any) -> Any:
@@ -228,7 +233,7 @@ def _rows(outputs: Any, batch: Any, number: int) -> dict[str, np.ndarray]:
             'The teacher must return a dict of arrays, such as {"features": ..., "logits": ...}. '
             f"Received: {type(outputs).__name__} in batch {number}."
         )
-    found = {name: _array(value) for name, value in outputs.items()}
+    found = {str(name): _array(value) for name, value in outputs.items()}
     sizes = {len(value) if value.ndim else None for value in found.values()}
     inputs = [leaf for leaf in keras.tree.flatten(batch) if getattr(leaf, "shape", ())]
     sizes |= {int(leaf.shape[0]) for leaf in inputs}

@@ -107,10 +107,7 @@ class RowFiles:
         """Return the file of an array, whose name may be any text, on any file system."""
         if name in _TOLD:
             return self.folder / f"{name[1:]}.bin"
-        if re.fullmatch(r"[a-z_-]{1,60}", name) and name not in _RESERVED:
-            return self.folder / f"{name}.bin"
-        digest = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
-        return self.folder / f"{re.sub('[^A-Za-z0-9_-]+', '_', name)[:60]}-{digest}.bin"
+        return self.folder / f"{stem_of(name)}.bin"
 
     def _map(self, name: str, rows: int) -> np.ndarray:
         shape, dtype = self._all()[name]
@@ -153,6 +150,19 @@ class RowFiles:
         if self.names is not None and sorted(spec) != self.names:
             raise broken(path, f"it speaks of {sorted(spec)} instead of {self.names}")
         return spec
+
+
+def stem_of(name: str) -> str:
+    """Return what the file of an array is called, of a name that may be any text.
+
+    Example:
+    >>> stem_of("features"), stem_of("layer:a/head")
+    ('features', 'layer_a_head-35397e9df2a43cb2')
+    """
+    if re.fullmatch(r"[a-z_-]{1,60}", name) and name not in _RESERVED:
+        return name
+    digest = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+    return f"{re.sub('[^A-Za-z0-9_-]+', '_', name)[:60]}-{digest}"
 
 
 def check_form(name: str, values: np.ndarray, shape: tuple[int, ...], dtype: str) -> None:
