@@ -69,6 +69,9 @@ class FeatureTap:
         role: str,
     ) -> None:
         check_model(model, role)
+        self.model = model
+        #: Of several outputs, the one whose meaning is asked for.
+        self.task_output: str | None = None
         self.paths = {name: to_path(model, where, role) for name, where in features.items()}
         self.resolved = {name: path for name, path in self.paths.items() if path is not None}
         self._handed_out: list[str] = []
@@ -157,6 +160,8 @@ class FeatureTap:
 
     def _ending(self, name: str) -> Ending:
         tensor = self.spec[name]
+        if isinstance(tensor, Mapping) and self.task_output in tensor:
+            tensor = tensor[self.task_output]
         if not isinstance(tensor, keras.KerasTensor):
             return Ending(None, "several outputs")
         if not self._rebuilt:

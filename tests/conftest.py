@@ -18,7 +18,12 @@ def _seeded():
 @pytest.fixture
 def golden():
     """Load a reference file by name."""
-    return lambda name: np.load(GOLDEN / f"{name}.npz")
+
+    def load(name):
+        with np.load(GOLDEN / f"{name}.npz") as arrays:
+            return dict(arrays)
+
+    return load
 
 
 def assert_golden(value, reference):

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from keras_fdkd.arguments import check_integer
-from keras_fdkd.data import STUDENT, TEACHER, check_pair, is_pair
+from keras_fdkd.data import STUDENT, TEACHER, Needs, check_pair, is_pair
 from keras_fdkd.layers import FrequencySplit
+from keras_fdkd.layers.axes import Axis, axes_of
 
 Features = Mapping[str, np.ndarray]
 
@@ -61,7 +62,8 @@ def extract_features(distiller: Any, data: Any) -> tuple[Features, np.ndarray | 
         raise ValueError(
             f"`distiller` must be a `FrequencyDistiller`. Received: distiller={distiller!r}."
         )
-    batches = [(*distiller.predict_features(x), y) for x, y in _batches(data)]
+    needs = distiller._teacher.needs
+    batches = [(*distiller.predict_features(x), y) for x, y in _batches(data, needs)]
     if not batches:
         raise ValueError(f"`data` must hold at least one batch. Received: data={data!r}.")
     teacher, student, labels = zip(*batches, strict=True)
@@ -71,7 +73,7 @@ def extract_features(distiller: Any, data: Any) -> tuple[Features, np.ndarray | 
     return features, np.concatenate([keras.ops.convert_to_numpy(part) for part in labels])
 
 
-def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
+def _batches(data: Any, needs: Needs) -> Iterator[tuple[Any, Any]]:
     for batch in _pieces(data):
         whole = batch if isinstance(batch, (list, tuple)) else (batch,)
         if not 1 <= len(whole) <= 3:
@@ -80,7 +82,7 @@ def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
                 f"Received: data={type(data).__name__} with {len(whole)} parts."
             )
         try:
-            check_pair(whole[0])
+            check_pair(whole[0], needs)
         except ValueError as error:
             raise ValueError(f"`data` must hold pairs. {error}") from error
         yield keras.utils.unpack_x_y_sample_weight(tuple(whole))[:2]
@@ -116,7 +118,7 @@ def band_similarity(
     *,
     labels: Any = None,
     cutoff: float | None = None,
-    axis: int | None = None,
+    axis: Axis | None = None,
     shuffles: int = 5,
     seed: int = 0,
 ) -> SimilarityReport:
@@ -136,7 +138,8 @@ def band_similarity(
             `data` serve if `None`.
         cutoff: Float in (0, 1), fraction of the spectrum that is low. Defaults to the distiller's,
             or `0.5`.
-        axis: Integer, the axis to split. Defaults to the distiller's, or `-1`.
+        axis: Integer, the axis to split, or a tuple of axes, see
+            `keras_fdkd.layers.FrequencySplit`. Defaults to the distiller's, or `-1`.
         shuffles: Integer >= 1, number of shuffles of the control. Defaults to `5`.
         seed: Integer, seed of the shuffles. Defaults to `0`.
 
@@ -177,14 +180,17 @@ def band_similarity(
     if cutoff is None:
         cutoff = 0.5 if isinstance(source, Mapping) else source.frequency.cutoff or 0.5
     if axis is None:
-        axis = -1 if isinstance(source, Mapping) else int(source.frequency.axis)
+        axis = -1 if isinstance(source, Mapping) else source.frequency.axis
     splits = [FrequencySplit(cutoff, axis, include_dc=dc) for dc in (False, True)]
     for split in splits:
         split.build(pair[0].shape)  # An axis or a cutoff that does not fit is refused here.
-    samples = {"raw": _cosine(pair, axis), **_bands(pair, splits, axis)}
+    axes = axes_of(axis, pair[0].shape)
+    samples = {"raw": _cosine(pair, axes), **_bands(pair, splits, axes)}
     rng = np.random.default_rng(seed)
-    orders = [rng.permutation(pair[0].shape[axis]) for _ in range(shuffles)]
-    shuffled = [_bands([np.take(x, order, axis) for x in pair], splits, axis) for order in orders]
+    shuffled = []
+    for _ in range(shuffles):
+        orders = {one: rng.permutation(pair[0].shape[one]) for one in axes}
+        shuffled.append(_bands([_reordered(x, orders) for x in pair], splits, axes))
     for kind in shuffled[0]:
         samples[f"{kind}_shuffled"] = np.mean([bands[kind] for bands in shuffled], axis=0)
 
@@ -232,20 +238,26 @@ def _means(samples: dict[str, np.ndarray], rows: Any) -> dict[str, float]:
 
 
 def _bands(
-    pair: list[np.ndarray], splits: list[FrequencySplit], axis: int
+    pair: list[np.ndarray], splits: list[FrequencySplit], axes: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
     (plain, with_dc) = [
         [[keras.ops.convert_to_numpy(band) for band in split(x)] for x in pair] for split in splits
     ]
     return {
-        "low_with_dc": _cosine([low for low, _ in with_dc], axis),
-        "low": _cosine([low for low, _ in plain], axis),
-        "high": _cosine([high for _, high in plain], axis),
+        "low_with_dc": _cosine([low for low, _ in with_dc], axes),
+        "low": _cosine([low for low, _ in plain], axes),
+        "high": _cosine([high for _, high in plain], axes),
     }
 
 
-def _cosine(pair: list[np.ndarray], axis: int) -> np.ndarray:
-    """Cosine similarity along `axis`, averaged over all other axes but the first."""
-    norms = [np.maximum(np.linalg.norm(side, axis=axis), 1e-8) for side in pair]
-    cosine = (pair[0] * pair[1]).sum(axis) / (norms[0] * norms[1])
+def _reordered(x: np.ndarray, orders: dict[int, np.ndarray]) -> np.ndarray:
+    for axis, order in orders.items():
+        x = np.take(x, order, axis)
+    return x
+
+
+def _cosine(pair: list[np.ndarray], axes: tuple[int, ...]) -> np.ndarray:
+    """Cosine similarity along `axes`, averaged over all others but the first."""
+    norms = [np.maximum(np.sqrt((side**2).sum(axes)), 1e-8) for side in pair]
+    cosine = (pair[0] * pair[1]).sum(axes) / (norms[0] * norms[1])
     return cosine.reshape(len(cosine), -1).mean(-1)

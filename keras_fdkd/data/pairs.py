@@ -119,6 +119,8 @@ def with_samples_of(student: Any, outputs: Any) -> Any:
         return outputs
 
     def same(leaf: Any) -> Any:
+        if keras.backend.standardize_dtype(leaf.dtype) == "bool":
+            return leaf  # A mask says nothing by itself.
         equal = ops.equal(ops.shape(leaf)[0], ops.shape(first)[0])
         return leaf + ops.cast(ops.where(equal, 0.0, float("nan")), leaf.dtype)
 

@@ -239,7 +239,7 @@ class C2KDDistiller(CrossModalDistiller):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        for name in ("losses", "loss_weights", "time_steps"):
+        for name in ("losses", "loss_weights", "time_steps", "task_output"):
             config.pop(name)
         return {**config, "krc": self.krc}
 

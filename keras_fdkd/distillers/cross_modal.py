@@ -19,15 +19,16 @@ from keras_fdkd.data import (
     with_samples_of,
 )
 from keras_fdkd.distillers.checks import check_names, policy_of
+from keras_fdkd.distillers.chosen_output import ChosenOutput
 from keras_fdkd.distillers.common_steps import CommonSteps
 from keras_fdkd.distillers.counted import counted, per_sample
 from keras_fdkd.distillers.labels import ignored_class
 from keras_fdkd.distillers.loss_terms import LossTerms
+from keras_fdkd.distillers.missing_labels import labelled, takes_missing
 from keras_fdkd.distillers.output_checks import OutputChecks
 from keras_fdkd.distillers.paired_model import PairedModel
 from keras_fdkd.distillers.presence import scaled
 from keras_fdkd.distillers.replicas import replicas
-from keras_fdkd.distillers.task import loss_of_output
 from keras_fdkd.distillers.term_means import TermMeans
 from keras_fdkd.distillers.term_weights import TermWeights
 from keras_fdkd.features import FEATURES, PREDICTIONS
@@ -85,7 +86,14 @@ class CrossModalDistiller(PairedModel):
             (`keras_fdkd.layers.StepResampler`), so that sequences of other lengths and rates can be
             compared step by step; `"teacher"` for that of the teacher's outputs. Weights of steps
             then count by their mean. Defaults to `None`: sequences are compared as they are.
+        task_output: Of a student with several outputs, the name of the one whose predictions,
+            labels and weights the terms are about. Defaults to `None`: the one that has the shape
+            of the teacher's, if there is one.
         **kwargs: See `keras.Model`.
+
+    Samples without labels teach too: label -1 with `ignore_class=-1` in the compiled loss for
+    classes; for values and for independent labels NaN in all labels of a sample, with metrics
+    passed as `weighted_metrics`, which leave such samples out; all of them with no compiled loss.
 
     Weights and masks: `sample_weight`, of samples or of positions (frames, pixels, tokens), weighs
     every term; Keras masks of the compared outputs leave padding out of it. Where labels are of
@@ -140,6 +148,7 @@ class CrossModalDistiller(PairedModel):
         logs: tuple[str, ...] = (),
         term_weights: Mapping[str, float] | None = None,
         time_steps: int | str | None = None,
+        task_output: str | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(logs, (list, tuple)) or not all(
@@ -172,11 +181,14 @@ class CrossModalDistiller(PairedModel):
             check_number(f"term_weights[{name!r}]", weight)
         super().__init__(teacher, student, reads, terms.indexed, **kwargs)
         self._loss_terms = terms
-        self._output_checks = OutputChecks(self._teacher_tap, self._student_tap, terms)
+        self._chosen = ChosenOutput(task_output, self._student_tap, self._teacher_tap.spec)
+        self._student_tap.task_output = self._chosen.name
+        taps = self._teacher_tap, self._student_tap
+        self._output_checks = OutputChecks(*taps, terms, self._chosen)
         self._steps = CommonSteps(
             time_steps,
-            (self._teacher.names, self._teacher_tap.spec),
-            (set(reads[STUDENT]), self._student_tap.spec),
+            (self._teacher.names, self._chosen.outputs(self._teacher_tap.spec)),
+            (set(reads[STUDENT]), self._chosen.outputs(self._student_tap.spec)),
             student.variable_dtype,
         )
         with policy_of(self):
@@ -233,6 +245,7 @@ class CrossModalDistiller(PairedModel):
         teacher = self._teacher.in_call(inputs[TEACHER_OUTPUTS], training, weight)
         teacher = with_samples_of(inputs[STUDENT], teacher)
         predictions = student[PREDICTIONS]
+        teacher, student = map(self._chosen.outputs, (teacher, student))
         teacher, student = self._steps(teacher, student)
         compared = self.compare(teacher, student, training)
         if self._loss_terms.losses:
@@ -260,6 +273,7 @@ class CrossModalDistiller(PairedModel):
             else None
         )
         metrics = [{**given, **kwargs}.get(name) for name in _METRICS]
+        self._allows_missing_labels = takes_missing(self.loss, metrics[0])
         check_names(self._term_means.names, outputs, [m for m in metrics if m is not None])
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -276,17 +290,20 @@ class CrossModalDistiller(PairedModel):
         training: bool = True,
     ) -> Any:
         predictions, compared = _split(x, y_pred)
-        weights = _copies(sample_weight)
-        total = self._task_loss(x, y, predictions, weights, training)
+        task_weight = sample_weight
+        if self._allows_missing_labels:
+            y, task_weight = labelled(y, sample_weight)
+        total = self._task_loss(x, y, predictions, _copies(task_weight), training)
         logs = {"task_loss": total * replicas()}
         size = ops.shape(keras.tree.flatten(x)[0])[0]
         if compared is not None:
-            ignored = ignored_class(loss_of_output(self.loss, None))
-            labels, weight = counted(y, sample_weight, ignored, size)
+            ignored = ignored_class(self._chosen.loss(self.loss))
+            y, given = self._chosen.labels(y), self._chosen.labels(sample_weight)
+            labels, weight = counted(y, given, ignored, size)
             weight = self._steps.weights(weight)
             of_losses = compared.pop(_LOSSES, {})
             added = self._loss_terms.terms(of_losses, self.term_weights, labels, weight)
-            compared |= {POSITION_WEIGHT: weight, TASK_WEIGHT: sample_weight}
+            compared |= {POSITION_WEIGHT: weight, TASK_WEIGHT: self._chosen.labels(task_weight)}
             weight = self._weight_of_terms(per_sample(weight), x.get(TEACHER_WEIGHT))
             terms, monitors = self.terms(compared, y, weight)
             for name, (factor, value) in {**added, **terms}.items():
@@ -335,6 +352,8 @@ class CrossModalDistiller(PairedModel):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         predictions, compared = _split(x, y_pred)
+        if self._allows_missing_labels:
+            y, sample_weight = labelled(y, sample_weight)
         logs = super().compute_metrics(x, y, predictions, sample_weight)
         if compared is None:  # The student alone: its task is all there is to report.
             of_pairs = set(self._term_means.names) - {"task_loss"}
@@ -348,6 +367,7 @@ class CrossModalDistiller(PairedModel):
             "teacher_features": self._teacher_tap.paths.get(FEATURES),
             "student_features": self._student_tap.paths.get(FEATURES),
             "time_steps": self._steps.given,
+            "task_output": self._chosen.given,
             "losses": [
                 keras.saving.serialize_keras_object(loss)
                 for loss in self._loss_terms.losses.values()

@@ -20,9 +20,9 @@ from keras_fdkd.distillers.checks import (
     check_weights,
     policy_of,
 )
+from keras_fdkd.distillers.chosen_output import ChosenOutput
 from keras_fdkd.distillers.cross_modal import POSITION_WEIGHT, TASK_WEIGHT, CrossModalDistiller
 from keras_fdkd.distillers.masks import masks_of
-from keras_fdkd.distillers.task import loss_of_output
 from keras_fdkd.distillers.teachers import check_teacher
 from keras_fdkd.distillers.term_weights import TermWeight
 from keras_fdkd.features import FEATURES, PREDICTIONS, FeatureTap, check_model
@@ -110,7 +110,7 @@ class FrequencyDistiller(CrossModalDistiller):
         projector: `"auto"` for a `FeatureProjector` from student to teacher size where the sizes
             differ, a `keras.Layer` that maps the student's feature to the shape of the teacher's,
             or `None` to refuse. A list of these for several pairs. Defaults to `"auto"`.
-        time_steps: See `CrossModalDistiller`.
+        time_steps, task_output: See `CrossModalDistiller`.
         extra_losses, extra_loss_weights: Further losses beside the bands, see `losses` and
             `loss_weights` of `CrossModalDistiller`. Default to `None`.
         **kwargs: See `keras.Model`.
@@ -178,7 +178,8 @@ class FrequencyDistiller(CrossModalDistiller):
         check_teacher(teacher)
         check_model(student, STUDENT)
         if align_weight is None:
-            align_weight = _ALIGN_WEIGHT if _has_one_output(student) else 0.0
+            judged = _is_vector(teacher, student, kwargs.get("task_output"))
+            align_weight = _ALIGN_WEIGHT if judged else 0.0
         weights = {
             "low_loss": low_weight,
             "high_loss": high_weight,
@@ -287,7 +288,7 @@ class FrequencyDistiller(CrossModalDistiller):
     def _heads(
         self, name: str, kind: str, bands: tuple[str, ...], feature: keras.KerasTensor
     ) -> dict[str, BandClassifier]:
-        predictions = self._student_tap.spec[PREDICTIONS]
+        predictions = self._chosen.outputs(self._student_tap.spec)[PREDICTIONS]
         num_classes = count_classes(predictions, f"{kind}_weight")
         positions = tuple(predictions.shape[1:-1])
         heads = {
@@ -307,7 +308,7 @@ class FrequencyDistiller(CrossModalDistiller):
         super().compile(*args, **kwargs)
         self._align_loss = None
         if self._has_heads():
-            loss = loss_of_output(self.loss, None)
+            loss = self._chosen.loss(self.loss)
             self._align_loss = self.align_loss or resolve_align_loss(loss)
             for pair in self.pairs:
                 pair.check_heads(self._align_loss)
@@ -359,6 +360,7 @@ class FrequencyDistiller(CrossModalDistiller):
             outputs.update(self.predict_teacher(x[TEACHER], batch_size))
         teacher = self._teacher.in_call(outputs, False)
         student = self._student_tap.predict(x[STUDENT], batch_size)
+        teacher, student = map(self._chosen.outputs, (teacher, student))
         teacher, student = self._steps(teacher, student)
         wanted, made = teacher[band_pair.keys[0]], student[band_pair.keys[1]]
         made = band_pair.predict(ops.convert_to_numpy(made), batch_size)
@@ -428,10 +430,14 @@ class FrequencyDistiller(CrossModalDistiller):
         }
 
 
-def _has_one_output(student: keras.Model) -> bool:
-    """Whether a student gives one output a sample, `(batch, values)`."""
-    shape = getattr(FeatureTap(student, {}, STUDENT).spec[PREDICTIONS], "shape", ())
-    return len(shape) == 2
+def _is_vector(teacher: Any, student: keras.Model, task_output: str | None) -> bool:
+    """Whether the output that the terms are of is one a sample, `(batch, values)`."""
+    tap = FeatureTap(student, {}, STUDENT)
+    spec: dict[str, Any] = {}
+    if keras.tree.is_nested(tap.spec[PREDICTIONS]) and isinstance(teacher, keras.Model):
+        spec = FeatureTap(teacher, {}, TEACHER).spec
+    chosen = ChosenOutput(task_output, tap, spec).outputs(tap.spec)[PREDICTIONS]
+    return len(getattr(chosen, "shape", ())) == 2
 
 
 def _keys(count: int) -> list[str]:

@@ -27,6 +27,7 @@ class LabelRule:
         ignore_class: The class index that stands for no label.
         num_classes: Number of the student's logits.
         needs_labels: Whether a loss is compiled, or heads need labels.
+        allows_missing: Whether NaN in all labels of a sample means that it has none.
     """
 
     kind: str | None = None
@@ -34,15 +35,19 @@ class LabelRule:
     ignore_class: int | None = None
     num_classes: int | None = None
     needs_labels: bool = False
+    allows_missing: bool = False
 
     @classmethod
-    def of(cls, loss: Any, predictions: Any, needs_labels: bool) -> "LabelRule":
+    def of(
+        cls, loss: Any, predictions: Any, needs_labels: bool, allows_missing: bool = False
+    ) -> "LabelRule":
         """Return the rule for a compiled loss of one output.
 
         Args:
             loss: The loss, or `None` if there are several outputs or none is compiled.
             predictions: Symbolic predictions of the student.
             needs_labels: Whether a loss is compiled.
+            allows_missing: Whether NaN may stand for labels that a sample lacks.
         """
         resolved = resolve(loss)
         sparse = type(resolved) is _SPARSE[0] or resolved is _SPARSE[1]
@@ -54,6 +59,7 @@ class LabelRule:
             ignore_class=ignored_class(loss),
             num_classes=None if shape is None else shape[-1],
             needs_labels=needs_labels,
+            allows_missing=allows_missing,
         )
 
     def without_labels(self) -> str:
@@ -73,15 +79,30 @@ class LabelRule:
                 continue
             values = to_numpy(leaf)
             if values.dtype.kind == "f" and np.isnan(values).any():
-                broken = np.isnan(values.reshape(len(values), -1)).any(axis=1)
-                raise ValueError(
-                    "Labels must not be NaN: leave such samples out, or let them teach without "
-                    "labels in a `fit` of their own (compiled without a loss). Received: NaN in "
-                    f"the labels of {broken.sum()} of {len(values)} samples, the first: "
-                    f"{np.flatnonzero(broken)[:5].tolist()}."
-                )
+                values = self._without_missing(values)
             if len(leaves) == 1 and not isinstance(y, Mapping):
                 self._check_range(values)
+
+    def _without_missing(self, values: np.ndarray) -> np.ndarray:
+        """Return the labels of those samples that have some, or raise."""
+        nothing = np.isnan(values.reshape(len(values), -1))
+        broken = nothing.any(axis=1) & ~(nothing.all(axis=1) & self.allows_missing)
+        if not broken.any():
+            return values[~nothing.any(axis=1)]
+        if self.kind in ("values", "labels"):
+            advice = (
+                "NaN in all labels of a sample stands for one that has none, beside a single loss "
+                "and `weighted_metrics`, which leave such samples out as `metrics` do not."
+            )
+        else:
+            advice = (
+                "Leave such samples out, or let them teach without labels: for classes -1, with "
+                "`ignore_class=-1` in the loss, or in a `fit` of their own (compiled without one)."
+            )
+        raise ValueError(
+            f"Labels must not be NaN. {advice} Received: NaN in the labels of {broken.sum()} of "
+            f"{len(values)} samples, the first: {np.flatnonzero(broken)[:5].tolist()}."
+        )
 
     def _check_range(self, y: np.ndarray) -> None:
         if y.dtype.kind not in "biuf" or not y.size:
@@ -104,9 +125,9 @@ class LabelRule:
                 )
             if self.kind == "labels" and (y.min() < 0 or y.max() > 1):
                 raise ValueError(
-                    "Labels of a binary cross-entropy must be in [0, 1]; it has no value that "
-                    "stands for no label. Let samples without labels teach in a `fit` of their own "
-                    f"(compiled without a loss). Received labels from {y.min()} to {y.max()}."
+                    "Labels of a binary cross-entropy must be in [0, 1]; NaN in all labels of a "
+                    "sample stands for one that has none. "
+                    f"Received labels from {y.min()} to {y.max()}."
                 )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from keras_fdkd.data import STUDENT, TEACHER
+from keras_fdkd.distillers.chosen_output import ChosenOutput
 from keras_fdkd.distillers.loss_terms import LossTerms
 from keras_fdkd.distillers.task import check_task, is_on_probabilities, loss_of_output
 from keras_fdkd.features import PREDICTIONS, FeatureTap
@@ -19,14 +20,18 @@ class OutputChecks:
     Args:
         teacher, student: The taps.
         terms: The losses.
+        chosen: Of several outputs, the one that they compare by default.
 
     Raises:
         ValueError: If such an output ends in softmax or sigmoid, as far as the graph tells.
     """
 
-    def __init__(self, teacher: Any, student: FeatureTap, terms: LossTerms) -> None:
+    def __init__(
+        self, teacher: Any, student: FeatureTap, terms: LossTerms, chosen: ChosenOutput
+    ) -> None:
         self._taps = {TEACHER: teacher, STUDENT: student}
         self._terms = terms
+        self._chosen = chosen
         for side, tap in self._taps.items():
             for key in self.compared_logits(side):
                 check_logits_end(terms.comparing(side)[key][0][0], side, tap, key)
@@ -38,8 +43,10 @@ class OutputChecks:
     def check_compiled(self, loss: Any) -> None:
         """Raise if the compiled loss is of another kind of task than a loss beside it."""
         for key, pairs in self._terms.comparing(STUDENT).items():
-            output = None if key == PREDICTIONS else key.partition(":")[2]
-            compiled = loss_of_output(loss, output)
+            if key == PREDICTIONS:
+                compiled = self._chosen.loss(loss)
+            else:
+                compiled = loss_of_output(loss, key.partition(":")[2])
             for name, distillation in pairs:
                 check_task(name, distillation, compiled)
             if is_on_probabilities(compiled):
@@ -59,9 +66,10 @@ class OutputChecks:
             unknown = [key for key in self.compared_logits(side) if tap.meaning(key) is None]
             if not unknown or side not in x:
                 continue
-            outputs = tap.predict_on_batch(first_rows(x[side], _ROWS))
+            outputs = self._chosen.outputs(tap.predict_on_batch(first_rows(x[side], _ROWS)))
             for key in unknown:
-                if look_like_probabilities(outputs.get(tap.data_names.get(key, key))):
+                value = outputs.get(tap.data_names.get(key, key))
+                if not keras.tree.is_nested(value) and look_like_probabilities(value):
                     name = self._terms.comparing(side)[key][0][0]
                     raise ValueError(_mend(name, side, "values in [0, 1] that sum to 1"))
 

@@ -50,6 +50,7 @@ class PairedModel(TrainingModel):
     """
 
     _teacher_class = FrozenTeacher  # how the teacher takes part
+    _allows_missing_labels = False  # NaN for a sample without labels
     _fingerprint_read: str | None = None
 
     def __init__(
@@ -217,7 +218,10 @@ class PairedModel(TrainingModel):
             logits=self._compared_logits(),
             probabilities=frozenset(map(self._teacher.data_name, self._teacher_tap.converted)),
             label_rule=LabelRule.of(
-                loss_of_output(loss, None), predictions, loss is not None or self._has_heads()
+                loss_of_output(loss, None),
+                predictions,
+                loss is not None or self._has_heads(),
+                self._allows_missing_labels,
             ),
             indexed=self._indexed,
         )

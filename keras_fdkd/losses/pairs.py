@@ -54,8 +54,8 @@ def check_logits(loss: CrossModalLoss, teacher: Any, student: Any) -> None:
     if len(teacher.shape) == len(student.shape) and None not in classes and len({*classes}) == 2:
         raise ValueError(
             f"`{type(loss).__name__}` needs logits of the same shape, of the same classes in the "
-            "same order. Give it the teacher's logits of the student's classes, "
-            "`keras.Model(teacher.input, keras.ops.take(teacher.output, classes, axis=-1))`, or "
+            "same order. Give it the teacher's logits of the student's classes, `keras.Model("
+            "teacher.inputs, keras.ops.take(teacher.outputs[0], classes, axis=-1))`, or "
             "compare features (`PKD`, `FrequencyDistillation`). "
             f"Received: teacher {tuple(teacher.shape)}, student {tuple(student.shape)}."
         )

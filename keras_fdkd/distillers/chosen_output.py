@@ -1,0 +1,81 @@
+"""ChosenOutput: of models with several outputs, the one that the terms of distillation are of."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from keras_fdkd.distillers.task import loss_of_output
+from keras_fdkd.features import PREDICTIONS, FeatureTap
+
+
+class ChosenOutput:
+    """Picks one output of the student, and of a teacher that has one of this name.
+
+    Args:
+        name: Of the output, or `None`: the only one that has the shape of the teacher's.
+        student: The student's tap.
+        teacher_spec: Symbolic outputs of the teacher.
+
+    Attributes:
+        name: The name, or `None`: there is one output, or none fits.
+
+    Raises:
+        ValueError: If the student has no such output.
+    """
+
+    def __init__(
+        self, name: str | None, student: FeatureTap, teacher_spec: Mapping[str, Any]
+    ) -> None:
+        predictions = student.spec[PREDICTIONS]
+        self._names = _names_of(student.model, predictions)
+        if name is not None and name not in self._names:
+            raise ValueError(
+                "`task_output` must name one of several outputs of the student, "
+                f"{list(self._names) or 'which has one'}. Received: task_output={name!r}."
+            )
+        self.given = name
+        self.name = name
+        if name is None and self._names:
+            wanted = teacher_spec.get(PREDICTIONS)
+            fits = [
+                one
+                for one in self._names
+                if _shape(self._pick(predictions, one)) == _shape(self._pick(wanted, one))
+            ]
+            self.name = fits[0] if len(fits) == 1 else None
+
+    def outputs(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return outputs of a tap whose predictions are those of the chosen output."""
+        if self.name is None or PREDICTIONS not in outputs:
+            return dict(outputs)
+        return {**outputs, PREDICTIONS: self._pick(outputs[PREDICTIONS], self.name)}
+
+    def labels(self, y: Any) -> Any:
+        """Return labels, or weights, of the chosen output."""
+        return y if self.name is None else self._pick(y, self.name)
+
+    def loss(self, loss: Any) -> Any:
+        """Return the compiled loss of the chosen output."""
+        if self.name is not None and isinstance(loss, (list, tuple)):
+            return self._pick(loss, self.name)
+        return loss_of_output(loss, self.name)
+
+    def _pick(self, nested: Any, name: str) -> Any:
+        if isinstance(nested, Mapping):
+            return nested.get(name)
+        if isinstance(nested, (list, tuple)) and len(nested) == len(self._names):
+            return nested[self._names.index(name)]
+        return nested  # One for all.
+
+
+def _names_of(model: keras.Model, predictions: Any) -> tuple[str, ...]:
+    if isinstance(predictions, Mapping):
+        return tuple(predictions)
+    if isinstance(predictions, (list, tuple)):
+        return tuple(getattr(model, "output_names", None) or map(str, range(len(predictions))))
+    return ()
+
+
+def _shape(output: Any) -> Any:
+    return None if keras.tree.is_nested(output) else getattr(output, "shape", None)
