@@ -32,6 +32,11 @@ class OwnCall(Recorder):
     """
 
     def __init__(self, model: keras.Model, paths: Mapping[str, str | None], role: str) -> None:
+        if role == "student" and isinstance(model, TorchTeacher):
+            raise ValueError(
+                "A module of PyTorch learns nothing inside of Keras: the student must be a model "
+                f"of Keras. Received: student '{model.name}' of `from_torch`."
+            )
         layers = {
             name: layer
             for name, path in paths.items()

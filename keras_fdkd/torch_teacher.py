@@ -10,7 +10,8 @@ import keras
 from keras import ops
 
 from keras_fdkd.arguments import check_name
-from keras_fdkd.torch_reading import FEATURES, LOGITS, TorchReader
+from keras_fdkd.torch_outputs import FEATURES, LOGITS
+from keras_fdkd.torch_reading import TorchReader
 
 _MASK = "attention_mask"  # as Hugging Face calls it
 _DESCRIBED: contextvars.ContextVar[bool] = contextvars.ContextVar("described", default=False)

@@ -393,6 +393,8 @@ def test_distillers_say_how_to_wrap_a_module():
     for where in (None, "1"):
         with pytest.raises(ValueError, match=r"from_torch\(module, example, features=...\)"):
             FrequencyDistiller(teacher, classifier(4), teacher_features=where)
+    with pytest.raises(ValueError, match="the student must be a model of Keras"):
+        FrequencyDistiller(classifier(6), teacher)
     wrapper = keras.layers.TorchModuleWrapper(perceptron())
     sequential = keras.Sequential([keras.Input((6,)), wrapper])
     with pytest.raises(ValueError, match=r"such as\s+`\(None, 3\)`, or use `keras_fdkd.from_torch"):
