@@ -376,7 +376,7 @@ class FrequencyDistiller(CrossModalDistiller):
     ) -> tuple[dict[str, tuple[Any, Any]], dict[str, Any]]:
         weight = compared.get(POSITION_WEIGHT, sample_weight)
         sums: dict[str, Any] = {}
-        monitors = {}
+        monitors: dict[str, Any] = {}
         for pair, end, of_pair in zip(
             self.pairs, _ends(len(self.pairs)), compared["pairs"], strict=True
         ):

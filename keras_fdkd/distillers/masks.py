@@ -1,7 +1,7 @@
 """Keras masks of what is compared: which positions are there on both sides."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras import ops
@@ -11,7 +11,9 @@ from keras_fdkd.losses.reduction import samples_of
 
 
 def masks_of(
-    keys: tuple[Sequence[str], Sequence[str]], teacher: dict[str, Any], student: dict[str, Any]
+    keys: tuple[Sequence[str], Sequence[str]],
+    teacher: Mapping[str, Any],
+    student: Mapping[str, Any],
 ) -> list[Any]:
     """Return the masks of what is read of teacher and student, each `None` if there is none.
 
