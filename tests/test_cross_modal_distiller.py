@@ -205,7 +205,7 @@ def test_config_round_trip():
         ),
         ({"losses": [FeatureDistillation(["mse", None])]}, "structure"),
         (
-            {"losses": [FrequencyDistillation()], "teacher_features": "logits"},
+            {"losses": [FrequencyDistillation(projector=None)], "teacher_features": "logits"},
             "`FrequencyDistillation` needs teacher and student outputs of the same shape",
         ),
     ],

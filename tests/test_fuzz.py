@@ -52,6 +52,7 @@ def malformed():
     }
 
 
+BACKEND = keras.config.backend()
 # What an argument takes of these.
 NOTHING = frozenset()
 WEIGHT = {"zero", "2.0", "2.5"}  # a number >= 0
@@ -94,6 +95,12 @@ def sides(**more):
 @functools.cache
 def distiller():
     return keras_fdkd.FrequencyDistiller(*models())
+
+
+def linear():
+    import torch
+
+    return {"module": torch.nn.Linear(6, 3), "example": np.ones((2, 6), "float32")}
 
 
 def features():
@@ -140,6 +147,8 @@ TARGETS = {
             "loss_weights": OPTIONAL,
             "logs": {"list"},
             "term_weights": OPTIONAL | {"dict"},
+            "time_steps": OPTIONAL,
+            "task_output": OPTIONAL,
             **FEATURE,
         },
     ),
@@ -151,7 +160,8 @@ TARGETS = {
             "student": NOTHING,
             **FEATURE,
             **BANDS,
-            "align_weight": WEIGHT,
+            "pair_weights": OPTIONAL,
+            "align_weight": WEIGHT | OPTIONAL,
             "band_task_weight": WEIGHT,
             "align_loss": OPTIONAL,
             "projector": OPTIONAL,  # The sizes are equal.
@@ -191,7 +201,8 @@ TARGETS = {
     ),
     "FitNet": Target(losses.FitNet, takes={"regressor": OPTIONAL | {"unbuilt model"}, **PATHS}),
     "FrequencyDistillation": Target(
-        losses.FrequencyDistillation, takes={**BANDS, **PATHS, "dtype": OPTIONAL}
+        losses.FrequencyDistillation,
+        takes={**BANDS, **PATHS, "dtype": OPTIONAL, "projector": OPTIONAL | {"unbuilt model"}},
     ),
     "LogMeanSquaredError": Target(
         losses.LogMeanSquaredError,
@@ -210,7 +221,9 @@ TARGETS = {
         },
     ),
     "BandClassifier": Target(
-        layers.BandClassifier, lambda: {"num_classes": 3}, {"num_classes": INTEGER}
+        layers.BandClassifier,
+        lambda: {"num_classes": 3},
+        {"num_classes": INTEGER, "positions": OPTIONAL},
     ),
     "ContrastiveMemory": Target(layers.ContrastiveMemory, lambda: {"num_samples": 9}, MEMORY),
     "FeatureProjector": Target(
@@ -283,6 +296,27 @@ TARGETS = {
         lambda: {"folder": tempfile.mkdtemp()},
         {"folder": {"text"}, "keep": BOOLEAN},
     ),
+    "Ensemble": Target(
+        keras_fdkd.Ensemble,
+        lambda: {"models": [classifier(6), classifier(6)]},
+        {"models": NOTHING, "features": OPTIONAL, "layer_names": OPTIONAL},
+    ),
+    "WeightSchedule": Target(
+        callbacks.WeightSchedule,
+        lambda: {"weights": {"kd_loss": abs}},
+        {"weights": NOTHING, "every": INTEGER},
+    ),
+    "RecordedTeacher": Target(
+        keras_fdkd.RecordedTeacher,
+        lambda: {"features": (3,)},
+        {
+            "features": NOTHING,
+            "logits": OPTIONAL,
+            "probabilities": OPTIONAL,
+            "layers": OPTIONAL | {"dict"},
+            "masked": {"list"},
+        },
+    ),
     "cache_teacher": Target(
         data.cache_teacher,
         lambda: {"distiller": distiller(), "data": pair(), "verbose": 0},
@@ -302,6 +336,19 @@ TARGETS = {
         keras_fdkd.fingerprint, lambda: {"model": models()[0]}, {"model": NOTHING}
     ),
 }
+if BACKEND == "torch":  # The others have no module that it takes.
+    TARGETS["from_torch"] = Target(
+        keras_fdkd.from_torch,
+        linear,
+        {
+            "module": NOTHING,
+            "example": NOTHING,
+            "features": OPTIONAL,
+            "logits": OPTIONAL,
+            "data_format": OPTIONAL,
+            "name": OPTIONAL | NAME,
+        },
+    )
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -340,7 +387,8 @@ def test_every_public_name_is_among_them():
     for module in (losses, layers, analysis, callbacks):
         names |= set(module.__all__)
     names |= {name for name in keras_fdkd.__all__ if callable(getattr(keras_fdkd, name))}
-    assert names - set(TARGETS) == {"SimilarityReport"}
+    of_torch = set() if BACKEND == "torch" else {"from_torch"}
+    assert names - set(TARGETS) == {"SimilarityReport"} | of_torch
     for target in TARGETS.values():
         parameters = inspect.signature(target.call).parameters.values()
         arguments = {p.name for p in parameters if p.kind != inspect.Parameter.VAR_KEYWORD}

@@ -379,7 +379,7 @@ def afd_parameters(data, attention):
         dense, norm = stack.layers[:2]
         variables[f"{name}_linear_w"], variables[f"{name}_linear_b"] = dense.kernel, dense.bias
         variables[f"{name}_bn_w"], variables[f"{name}_bn_b"] = norm.gamma, norm.beta
-    stored = {key.removeprefix("param_") for key in data.files if key.startswith("param_")}
+    stored = {key.removeprefix("param_") for key in data if key.startswith("param_")}
     assert set(variables) == stored
     return variables
 

@@ -9,7 +9,7 @@ from conftest import cross_entropy, gradient
 from keras import ops
 
 from keras_fdkd import CrossModalDistiller, FrequencyDistiller
-from keras_fdkd.distillers.checks import check_feature, resolve_projector
+from keras_fdkd.distillers.checks import check_feature
 from keras_fdkd.layers import (
     FeatureProjector,
     FeatureRegressor,
@@ -19,6 +19,7 @@ from keras_fdkd.layers import (
 )
 from keras_fdkd.layers.resizing import resized
 from keras_fdkd.losses import FitNet, FrequencyDistillation
+from keras_fdkd.losses.student_adapter import resolve_projector
 
 
 def array(x):

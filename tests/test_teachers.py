@@ -458,8 +458,8 @@ def test_recorded_beside_one_that_runs():
     ("kwargs", "message"),
     [
         ({}, "Say what is recorded"),
-        ({"features": 16}, "must be a tuple of sizes"),
-        ({"features": (16, None)}, "last size"),
+        ({"features": 16}, "a tuple of sizes"),
+        ({"features": (16, None)}, "known last size"),
         ({"logits": (3,), "probabilities": (3,)}, "logits` or of `probabilities"),
         ({"features": (16,), "masked": ("logits",)}, "`masked`"),
         ({"layers": {"features": (3,)}}, "`layers`"),

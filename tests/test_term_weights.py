@@ -6,6 +6,7 @@ import pytest
 from conftest import classifier, cross_entropy, pairs
 
 from keras_fdkd import C2KDDistiller, CrossModalDistiller, FrequencyDistiller, MutualDistiller
+from keras_fdkd.callbacks import WeightSchedule
 from keras_fdkd.losses import AT, DIST, DKD, KD, RKD, BinaryKD, CrossModalLoss
 
 STILL = {"batch_size": 24, "shuffle": False, "verbose": 0}
@@ -215,3 +216,62 @@ def test_subclasses_outside_a_distiller_keep_their_attributes():
     loss.scale = 3.0
     pair = np.ones((2, 3), "float32"), np.zeros((2, 3), "float32")
     assert float(loss.compute_loss(*pair)) == 3.0
+
+
+def test_schedule_of_weights():
+    """Each step computes with the weight of its number; another `fit` goes on."""
+    came = []
+
+    class Seen(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            came.append(self.model.term_weights["kd_loss"])
+
+    x, y = pairs(24)
+    distiller = CrossModalDistiller(classifier(6), classifier(4), losses=[KD()])
+    distiller.compile(keras.optimizers.SGD(0.0), cross_entropy())
+    schedule = WeightSchedule({"kd_loss": lambda step: 0.25 * step})
+    fit = {"batch_size": 8, "verbose": 0, "shuffle": False}
+    history = distiller.fit(x, y, callbacks=[schedule, Seen()], **fit).history
+    assert came == [0.0, 0.25, 0.5]
+    # Batches are of one size, so the mean of the loss is that of its parts.
+    alone = [
+        distiller.evaluate(
+            {name: values[rows] for name, values in x.items()}, y[rows], verbose=0, return_dict=True
+        )["kd_loss"]
+        for rows in (slice(0, 8), slice(8, 16), slice(16, 24))
+    ]
+    added = sum(weight * value for weight, value in zip(came, alone, strict=True)) / 3
+    assert history["loss"][0] - history["task_loss"][0] == pytest.approx(added, rel=1e-4)
+    distiller.fit(x, y, callbacks=[schedule, Seen()], **fit)
+    assert came[3:] == [0.75, 1.0, 1.25]
+
+
+def test_schedule_in_strides():
+    distiller = CrossModalDistiller(classifier(6), classifier(4), losses=[KD()])
+    distiller.compile(keras.optimizers.SGD(0.0), cross_entropy())
+    x, y = pairs(24)
+    steps = []
+    schedule = WeightSchedule({"kd_loss": lambda step: steps.append(step) or 1.0}, every=2)
+    distiller.fit(x, y, batch_size=4, verbose=0, callbacks=[schedule])
+    assert steps == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "message"),
+    [
+        (lambda: classifier(4), {"kd_loss": float}, "from names of terms"),
+        (lambda: classifier(4), {"kd_loss": lambda step: 1.0}, "is for a distiller"),
+        (
+            lambda: CrossModalDistiller(classifier(6), classifier(4), losses=[KD()]),
+            {"dkd_loss": lambda step: 1.0},
+            "no term 'dkd_loss'",
+        ),
+    ],
+)
+def test_malformed_schedules(model, weights, message):
+    model = model()
+    model.compile("sgd", cross_entropy())
+    x, y = pairs(8)
+    x = x if hasattr(model, "student") else x["student"]
+    with pytest.raises(ValueError, match=message):
+        model.fit(x, y, verbose=0, callbacks=[WeightSchedule(weights)])

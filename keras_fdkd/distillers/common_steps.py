@@ -46,7 +46,8 @@ class CommonSteps:
         self.teacher_spec, self.student_spec = dict(teacher[1]), dict(student[1])
         if steps is None:
             return
-        if steps != TEACHERS and not is_integer(steps, 1):
+        is_teachers = isinstance(steps, str) and steps == TEACHERS
+        if not is_teachers and not is_integer(steps, 1):
             raise ValueError(
                 "`time_steps` must be a positive integer, 'teacher' or `None`. "
                 f"Received: time_steps={steps!r}."
@@ -58,12 +59,12 @@ class CommonSteps:
                 f"time_steps={steps!r}, and none that is compared of both sides."
             )
         sizes = {shape[1] for shape in shapes.values()}
-        if steps == TEACHERS and (len(sizes) > 1 or None in sizes):
+        if is_teachers and (len(sizes) > 1 or None in sizes):
             raise ValueError(
                 "The teacher's sequences have no known common number of steps: pass it as "
                 f"`time_steps`. Received: time_steps='teacher', and {shapes}."
             )
-        self._resample = StepResampler(sizes.pop() if steps == TEACHERS else steps, dtype=dtype)
+        self._resample = StepResampler(sizes.pop() if is_teachers else steps, dtype=dtype)
         self._resample.build((None, None, 1))
         count = self._resample.steps
         self.teacher_spec = _symbolic(count, self.teacher_spec, self._names[0])

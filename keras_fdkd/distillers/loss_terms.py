@@ -111,8 +111,12 @@ class LossTerms:
             lambda item: group_key(item, names, default) or _LAYER + item, path
         )
 
+    def read_by(self, loss: Any, side: str) -> list[str]:
+        """Return the names of what a loss reads of `side`."""
+        return keras.tree.flatten(self._keys(loss, side))
+
     def _flat_keys(self, loss: Any) -> tuple[list[str], list[str]]:
-        teacher, student = (keras.tree.flatten(self._keys(loss, side)) for side in _SIDES)
+        teacher, student = (self.read_by(loss, side) for side in _SIDES)
         return teacher, student
 
     def _select(self, loss: Any, *outputs: dict[str, Any]) -> tuple[Any, Any]:

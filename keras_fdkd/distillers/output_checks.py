@@ -1,5 +1,6 @@
 """OutputChecks: whether what the losses compare is what they take it for."""
 
+import warnings
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ from keras_fdkd.distillers.chosen_output import ChosenOutput
 from keras_fdkd.distillers.loss_terms import LossTerms
 from keras_fdkd.distillers.task import check_task, is_on_probabilities, loss_of_output
 from keras_fdkd.features import PREDICTIONS, FeatureTap
+from keras_fdkd.losses.fitnet import FitNet
 from keras_fdkd.outputs import look_like_probabilities
 
 _ROWS = 8  # enough to tell probabilities from logits
@@ -35,6 +37,22 @@ class OutputChecks:
         for side, tap in self._taps.items():
             for key in self.compared_logits(side):
                 check_logits_end(terms.comparing(side)[key][0][0], side, tap, key)
+        for name, loss in terms.losses.items():
+            if isinstance(loss, FitNet) and loss.regressor is None:
+                self._check_rectified(name, terms.read_by(loss, TEACHER)[0])
+
+    def _check_rectified(self, name: str, key: str) -> None:
+        """Warn if the default regressor, which ends in ReLU, cannot reach what it is to imitate."""
+        tap = self._taps[TEACHER]
+        if tap.meaning(key) == "logits":  # A linear end, whatever it means.
+            warnings.warn(
+                f"`{name}` maps the student's feature by a regressor that ends in ReLU, and the "
+                "teacher's has negative values, which it cannot reach. Name a layer after the "
+                "activation, or pass `regressor=` a layer without one, such as "
+                f"`keras.layers.Dense({tap.spec[key].shape[-1]})`. Received: teacher feature that "
+                f"ends in {tap.ends_in(key)}.",
+                stacklevel=5,
+            )
 
     def compared_logits(self, side: str) -> frozenset[str]:
         """Return the names of the outputs of `side` that are compared as logits."""

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_fdkd.arguments import check_integer
 from keras_fdkd.layers.positions import mean_over_positions
-from keras_fdkd.layers.resizing import resized
+from keras_fdkd.layers.resizing import are_sizes, resized
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -52,6 +52,11 @@ class BandClassifier(keras.layers.Layer):
         super().__init__(**kwargs)
         check_integer("num_classes", num_classes)
         self.num_classes = num_classes
+        if positions is not None and not are_sizes(positions):
+            raise ValueError(
+                "`positions` must be `(steps,)`, `(height, width)` or three sizes, each a positive "
+                f"integer or `None`; or `None`. Received: positions={positions!r}."
+            )
         self.positions = None if positions is None else tuple(positions)
         self.dense = keras.layers.Dense(num_classes, dtype=self.dtype_policy, name="dense")
 

@@ -5,9 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.arguments import check_integer, is_integer
+from keras_fdkd.arguments import check_integer
 from keras_fdkd.layers.positions import check_mask
-from keras_fdkd.layers.resizing import resized
+from keras_fdkd.layers.resizing import are_sizes, resized
 from keras_fdkd.layers.step_resampler import resampled
 from keras_fdkd.numerics import as_dtype
 
@@ -63,7 +63,7 @@ class FeatureProjector(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         check_integer("units", units)
-        if sizes is not None and not _are_sizes(sizes):
+        if sizes is not None and not are_sizes(sizes):
             raise ValueError(
                 "`sizes` must be `(steps,)`, `(height, width)` or three sizes, each a positive "
                 f"integer or `None`; or `None`. Received: sizes={sizes!r}."
@@ -133,11 +133,3 @@ class FeatureProjector(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units, "sizes": self.sizes}
-
-
-def _are_sizes(sizes: Any) -> bool:
-    return (
-        isinstance(sizes, (list, tuple))
-        and 1 <= len(sizes) <= 3
-        and all(size is None or is_integer(size, 1) for size in sizes)
-    )

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_fdkd.arguments import is_integer
+
 
 def resized(x: Any, axis: int, size: int) -> Any:
     """Return `x` with `size` values along `axis`, linearly and with antialiasing.
@@ -52,3 +54,12 @@ def _weights(given: Any, size: int, xp: Any) -> Any:
     distance = xp.abs(xp.expand_dims(centres, 1) - xp.arange(given, dtype="float64"))
     weights = xp.maximum(0.0, 1.0 - distance / xp.maximum(ratio, 1.0))
     return weights / xp.sum(weights, axis=1, keepdims=True)
+
+
+def are_sizes(sizes: Any) -> bool:
+    """Whether these are sizes of one to three axes, `None` among them for any."""
+    return (
+        isinstance(sizes, (list, tuple))
+        and 1 <= len(sizes) <= 3
+        and all(size is None or is_integer(size, 1) for size in sizes)
+    )

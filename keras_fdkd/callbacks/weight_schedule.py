@@ -1,0 +1,89 @@
+"""WeightSchedule: weights of terms that follow a schedule over the training steps."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from keras_fdkd.arguments import check_integer
+
+
+class WeightSchedule(keras.callbacks.Callback):
+    """Set weights of distillation terms anew while training: warm-up, or annealing.
+
+    A weight of `distiller.term_weights` is a variable, which compiled steps obey. The number of
+    steps is the optimizer's, so that a training that goes on later goes on in its schedule too.
+
+    Args:
+        weights: From the name of a term in the logs (`"kd_loss"`, `"low_loss"`) to a
+            `keras.optimizers.schedules.LearningRateSchedule`, or a function from the number of
+            steps to a number >= 0. A term whose weight was 0 when the distiller was made is not
+            part of it.
+        every: Integer, number of steps between two settings: on JAX, setting costs a copy of the
+            model's state. Defaults to `1`.
+
+    Raises:
+        ValueError: If `weights` is no such dict, or, when training begins, names something else
+            than a term.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_fdkd import CrossModalDistiller
+    >>> from keras_fdkd.losses import KD
+    >>> def model(size):
+    ...     return keras.Sequential([keras.Input((size,)), keras.layers.Dense(3)])
+    >>> distiller = CrossModalDistiller(model(6), model(4), losses=[KD()])
+    >>> distiller.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> x = {"teacher": np.ones((8, 6), "float32"), "student": np.ones((8, 4), "float32")}
+    >>> warm_up = keras.optimizers.schedules.PolynomialDecay(0.0, 4, end_learning_rate=1.0)
+    >>> schedule = WeightSchedule({"kd_loss": warm_up})
+    >>> history = distiller.fit(x, np.zeros(8, "int32"), batch_size=4, epochs=2, verbose=0,
+    ...                         callbacks=[schedule])
+    >>> distiller.term_weights["kd_loss"]  # in the last of four steps
+    0.75
+    """
+
+    def __init__(self, weights: Mapping[str, Any], every: int = 1) -> None:
+        super().__init__()
+        if (
+            not isinstance(weights, Mapping)
+            or not weights
+            or not all(isinstance(name, str) and callable(weights[name]) for name in weights)
+            or any(isinstance(value, type) for value in weights.values())
+        ):
+            raise ValueError(
+                "`weights` must be a dict from names of terms to schedules, or functions from a "
+                f"number of steps to a number. Received: weights={weights!r}."
+            )
+        check_integer("every", every)
+        self.weights = dict(weights)
+        self.every = every
+        self._first = self._next = 0
+        self._stride = -1
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        terms = getattr(self.model, "term_weights", None)
+        if terms is None:
+            raise ValueError(
+                "`WeightSchedule` is for a distiller that has `term_weights`. "
+                f"Received: {type(self.model).__name__}."
+            )
+        for name in self.weights:
+            terms[name]  # Raises if there is no such term.
+        self._next = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        self._stride = -1
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._first = self._next
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        step = self._first + batch  # One call may be for several steps.
+        if step // self.every == self._stride:
+            return
+        self._stride = step // self.every
+        for name, schedule in self.weights.items():
+            value = keras.ops.convert_to_numpy(schedule(step))
+            self.model.term_weights[name] = float(value)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._next = self._first + batch + 1
