@@ -19,7 +19,7 @@ from recipes.worker import hand_back, run_worker
 BACKENDS = ("jax", "torch", "tensorflow")
 MEASURED = ("limit", "FrequencyDistiller", "keras.distillation", "student alone")
 TASKS = {
-    "steps": ("steps resnet", "steps tiny", "steps hub"),
+    "steps": ("steps resnet", "steps tiny", "steps hub", "steps maps", "steps masked"),
     # Some times each: a peak varies from process to process.
     "memory": tuple(f"memory {trainer}" for trainer in MEASURED) * 3,
     "plain": tuple(f"plain {trainer}" for trainer in MEASURED[:2]) * 3,

@@ -1,7 +1,8 @@
 """The pairs of models whose steps `recipes.speed` times."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 
@@ -23,6 +24,8 @@ class Pair:
         optimizer: Of the student.
         steps: Of an epoch, the unit that is timed.
         rounds: How often each trainer is timed.
+        options: Arguments of our distiller, besides the layers.
+        positions: Shape of the labels of a sample, `()` for one label.
     """
 
     title: str
@@ -31,6 +34,8 @@ class Pair:
     optimizer: Callable[[], keras.optimizers.Optimizer]
     steps: int
     rounds: int
+    options: dict[str, Any] = field(default_factory=dict)
+    positions: tuple[int, ...] = ()
 
 
 def _momentum() -> keras.optimizers.Optimizer:
@@ -86,8 +91,44 @@ def mlp(role: str) -> keras.Model:
     return keras.Model(inputs, layers.Dense(CLASSES)(x), name=role)
 
 
+def segmenter(role: str) -> keras.Model:
+    """Return an encoder, its map, and a decoder that classifies pixels."""
+    layers = keras.layers
+    base = {"teacher": 32, "student": 16}[role]
+    inputs = x = keras.Input((32, 32, 3))
+    for stage in range(2):
+        for strides in (2, 1) if stage else (1, 1):
+            x = layers.Conv2D(base * 2**stage, 3, strides, padding="same", use_bias=False)(x)
+            x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.Conv2D(64, 1, name=FEATURE)(x)
+    x = layers.Conv2DTranspose(base, 3, strides=2, padding="same")(layers.ReLU()(x))
+    return keras.Model(inputs, layers.Conv2D(CLASSES, 1)(layers.ReLU()(x)), name=role)
+
+
+def recurrent(role: str) -> keras.Model:
+    """Return a GRU over masked steps, whose states are the feature."""
+    layers = keras.layers
+    inputs = keras.Input((40, 16))
+    x = layers.Masking()(inputs)
+    x = layers.GRU({"teacher": 128, "student": 64}[role], return_sequences=True)(x)
+    x = layers.Dense(64, name=FEATURE)(x)
+    x = layers.GlobalAveragePooling1D()(x)
+    return keras.Model(inputs, layers.Dense(CLASSES)(x), name=role)
+
+
 PAIRS = {
     "resnet": Pair("small ResNets, 32x32", (32, 32, 3), resnet, _momentum, steps=5, rounds=15),
     "hub": Pair("KerasHub ResNet-18, 64x64", (64, 64, 3), hub_resnet, _momentum, 2, 5),
+    "maps": Pair(
+        "segmenters, 2-D bands",
+        (32, 32, 3),
+        segmenter,
+        _momentum,
+        steps=3,
+        rounds=9,
+        options={"axis": (1, 2)},
+        positions=(32, 32),
+    ),
+    "masked": Pair("masked GRUs", (40, 16), recurrent, _momentum, steps=5, rounds=9),
     "tiny": Pair("MLPs of three layers", (32,), mlp, keras.optimizers.Adam, 100, 40),
 }

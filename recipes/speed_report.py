@@ -18,10 +18,13 @@ DATA_SETS = ("cached teacher, data set", "cached teacher, data set with index")
 PAIRS = {
     "resnet": "small ResNets, 32x32",
     "hub": "KerasHub ResNet-18, 64x64",
+    "maps": "segmenters, 2-D bands",
+    "masked": "masked GRUs",
     "tiny": "MLPs of three layers",
 }
-AT_MOST = {"resnet": 1.05, "hub": 1.05, "tiny": 1.25}
+AT_MOST = {"resnet": 1.05, "hub": 1.05, "maps": 1.05, "masked": 1.05, "tiny": 1.25}
 CACHED_AT_MOST = 1.10
+TWO, TWO_LIMIT, TWO_AT_MOST = "two teachers", "limit of two teachers", 1.05
 FASTER = {"jax": 1.2, "torch": 1.5, "tensorflow": 1.5}
 ASSEMBLY_AT_MOST = {"jax": 1.5, "torch": 2.5, "tensorflow": 1.5}
 
@@ -63,7 +66,7 @@ def _steps(figures: dict[str, Any], backends: list[str]) -> list[str]:
         "",
     ]
     for pair, title in PAIRS.items():
-        rows, bounds, sets = [], [], []
+        rows, bounds, sets, twos = [], [], [], []
         for backend in backends:
             if f"steps {pair}" not in figures[backend]:
                 continue
@@ -83,6 +86,8 @@ def _steps(figures: dict[str, Any], backends: list[str]) -> list[str]:
             )
             if TERMS in seconds:
                 bounds.append((backend, *_bounds(seconds)))
+            if TWO in seconds:
+                twos.append((backend, _cell(seconds[TWO], seconds[TWO_LIMIT], TWO_AT_MOST)))
             if ALONE_SET in seconds:
                 sets.append(
                     (backend, *(_cell(seconds[name], seconds[ALONE_SET]) for name in DATA_SETS))
@@ -106,6 +111,12 @@ def _steps(figures: dict[str, Any], backends: list[str]) -> list[str]:
                 "TensorFlow, the way into it included.",
                 "",
                 *table(BOUNDS, bounds),
+            ]
+        if twos:
+            lines += [
+                "Two teachers, against the passes of both and a plain step of the student:",
+                "",
+                *table(("backend", f"ours / limit ({TWO_AT_MOST})"), twos),
             ]
         if sets:
             lines += [

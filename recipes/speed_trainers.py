@@ -16,6 +16,7 @@ LIMIT, AGAIN, WAITING = "limit", "limit, a second one", "limit that waits"
 OURS, SAME = "FrequencyDistiller", "CrossModalDistiller, loss of keras.distillation"
 KERAS, ALONE, CACHED = "keras.distillation", "student alone", "FrequencyDistiller, cached teacher"
 TERMS = "terms alone"
+TWO, TWO_LIMIT = "two teachers", "limit of two teachers"
 ALONE_SET = "student alone, data set"
 CACHED_SET, INDEXED = "cached teacher, data set", "cached teacher, data set with index"
 
@@ -61,6 +62,14 @@ class Limit(keras.Model):
         return loss
 
 
+def _side_by_side(first: keras.Model, second: keras.Model) -> keras.Model:
+    """Return two models of the same inputs as one."""
+    inputs = keras.Input(first.input_shape[1:])
+    second = keras.Model(second.inputs, second.outputs[0], name="second")
+    joined = keras.layers.Concatenate()([first(inputs), second(inputs)])
+    return keras.Model(inputs, joined)
+
+
 class Samples(keras.utils.PyDataset):
     """Batches of arrays in memory."""
 
@@ -80,9 +89,11 @@ def samples(pair: Pair, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return random inputs and labels of one epoch."""
     rng = np.random.default_rng(seed)
     count = pair.steps * BATCH_SIZE
-    return rng.normal(size=(count, *pair.shape)).astype("float32"), rng.integers(
-        CLASSES, size=count
-    )
+    inputs = rng.normal(size=(count, *pair.shape)).astype("float32")
+    if len(pair.shape) == 2:  # Sequences of any length, padded with zeros.
+        lengths = rng.integers(pair.shape[0] // 2, pair.shape[0] + 1, size=count)
+        inputs[np.arange(pair.shape[0]) >= lengths[:, None]] = 0
+    return inputs, rng.integers(CLASSES, size=(count, *pair.positions))
 
 
 def trainers(pair: Pair) -> dict[str, Callable[[], Trainer]]:
@@ -100,7 +111,20 @@ def trainers(pair: Pair) -> dict[str, Callable[[], Trainer]]:
 
     def ours() -> FrequencyDistiller:
         taps = {"teacher_features": FEATURE, "student_features": FEATURE}
-        return FrequencyDistiller(*models(), **taps)
+        return FrequencyDistiller(*models(), **taps, **pair.options)
+
+    def two() -> FrequencyDistiller:
+        first, student = models()
+        teachers = {"first": first, "second": pair.make("teacher")}
+        taps = [f"{name}:{FEATURE}" for name in teachers]
+        return FrequencyDistiller(
+            teachers, student, teacher_features=taps, student_features=FEATURE, **pair.options
+        )
+
+    def limit_of_two() -> Trainer:
+        first, student = models()
+        teacher = _side_by_side(first, pair.make("teacher"))
+        return compiled(Limit(teacher, student, waits=True)), both, y
 
     def limit(waits: bool = False) -> Trainer:
         return compiled(Limit(*models(), waits)), both, y
@@ -127,6 +151,12 @@ def trainers(pair: Pair) -> dict[str, Callable[[], Trainer]]:
         ),
         ALONE: lambda: (compiled(pair.make("student")), inputs, y),
         CACHED: lambda: cached(both),
+        TWO: lambda: (
+            compiled(two()),
+            {"teacher": {"first": inputs, "second": inputs}, "student": inputs},
+            y,
+        ),
+        TWO_LIMIT: limit_of_two,
         ALONE_SET: lambda: (compiled(pair.make("student")), Samples(inputs, y), None),
         CACHED_SET: lambda: cached(Samples(both, y)),
         INDEXED: lambda: cached(Samples(numbered, y)),

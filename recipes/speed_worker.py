@@ -34,12 +34,20 @@ def _steps(name: str) -> dict[str, list[float]]:
 
     from recipes.speed_assembly import measure_assembly
     from recipes.speed_models import BATCH_SIZE, FEATURE, PAIRS
-    from recipes.speed_trainers import ALONE_SET, CACHED_SET, INDEXED, TERMS, trainers
+    from recipes.speed_trainers import (
+        ALONE_SET,
+        CACHED_SET,
+        INDEXED,
+        TERMS,
+        TWO,
+        TWO_LIMIT,
+        trainers,
+    )
 
     pair = PAIRS[name]
     makers = trainers(pair)
     if name != "resnet":
-        for extra in (ALONE_SET, CACHED_SET, INDEXED):
+        for extra in (ALONE_SET, CACHED_SET, INDEXED, TWO, TWO_LIMIT):
             del makers[extra]
     epochs = {trainer: _epoch(maker) for trainer, maker in makers.items()}
     for epoch in epochs.values():

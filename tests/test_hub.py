@@ -104,3 +104,80 @@ def test_preprocessed_by_hand_a_task_predicts_what_it_did():
     distiller = CrossModalDistiller(task, image_classifier(), losses=[KD()])
     found = distiller.predict_teacher(x)["predictions"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def deep_lab(channels, size=32):
+    """Return a `DeepLabV3ImageSegmenter` of four classes."""
+    models = keras_hub.models
+    encoder = models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[3],
+        stackwise_num_filters=[64, 64, 64, 64],
+        stackwise_num_blocks=[1, 1, 1, 1],
+        stackwise_num_strides=[1, 2, 2, 2],
+        block_type="basic_block",
+        image_shape=(size, size, channels),
+    )
+    backbone = models.DeepLabV3Backbone(
+        image_encoder=encoder,
+        low_level_feature_key="P2",
+        spatial_pyramid_pooling_key="P4",
+        dilation_rates=[1, 2],
+        upsampling_size=4,
+        projection_filters=8,
+        image_shape=(size, size, channels),
+    )
+    return models.DeepLabV3ImageSegmenter(
+        backbone=backbone, num_classes=4, activation=None, preprocessor=None
+    )
+
+
+def seg_former(channels, size=32):
+    """Return a `SegFormerImageSegmenter` of four classes."""
+    models = keras_hub.models
+    encoder = models.MiTBackbone(
+        layerwise_depths=[1, 1, 1, 1],
+        num_layers=4,
+        image_shape=(size, size, channels),
+        hidden_dims=[8, 16, 24, 32],
+        layerwise_num_heads=[1, 1, 2, 2],
+        layerwise_sr_ratios=[8, 4, 2, 1],
+        max_drop_path_rate=0.0,
+        layerwise_patch_sizes=[7, 3, 3, 3],
+        layerwise_strides=[4, 2, 2, 2],
+    )
+    backbone = models.SegFormerBackbone(image_encoder=encoder, projection_filters=16)
+    return models.SegFormerImageSegmenter(backbone=backbone, num_classes=4, preprocessor=None)
+
+
+@pytest.mark.parametrize(("teacher", "student"), [(deep_lab, seg_former), (seg_former, deep_lab)])
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64")
+def test_segmenters(teacher, student):
+    """Bands over space between maps of other sizes, KD a pixel, void pixels, mean IoU."""
+    teacher, student = teacher(3), student(1)
+    rng = np.random.default_rng(0)
+    x = {
+        "teacher": rng.normal(size=(4, 32, 32, 3)).astype("float32"),
+        "student": rng.normal(size=(4, 32, 32, 1)).astype("float32"),
+    }
+    y = rng.integers(4, size=(4, 32, 32))
+    y[:, :4] = 255
+    distiller = FrequencyDistiller(
+        teacher,
+        student,
+        teacher_features=teacher.backbone.name,
+        student_features=student.backbone.name,
+        axis=(1, 2),
+        extra_losses=[KD()],
+    )
+    assert not distiller.align_heads
+    iou = keras.metrics.MeanIoU(4, ignore_class=255, sparse_y_pred=False, name="iou")
+    loss = cross_entropy(ignore_class=255)
+    distiller.compile(keras.optimizers.Adam(1e-3), loss, metrics=[iou])
+    before = fingerprint(teacher)
+    history = distiller.fit(x, y, batch_size=4, epochs=4, verbose=0).history
+    assert fingerprint(teacher) == before
+    assert history["low_loss"][-1] < history["low_loss"][0]
+    assert history["kd_loss"][-1] < history["kd_loss"][0]
+    assert 0 <= history["iou"][-1] <= 1
+    assert distiller.predict(x["student"], verbose=0).shape == (4, 32, 32, 4)

@@ -105,10 +105,11 @@ def test_the_limit_runs_its_teacher(waits):
         assert np.isnan(loss) == broken
 
 
-def test_all_trainers_of_the_tiny_pair_train():
+@pytest.mark.parametrize("name", ["tiny", "maps", "masked"])
+def test_all_trainers_train(name):
     from dataclasses import replace
 
-    pair = replace(PAIRS["tiny"], steps=2)
+    pair = replace(PAIRS[name], steps=1)
     losses = {}
     for name, make in trainers(pair).items():
         model, x, y = make()
@@ -120,11 +121,12 @@ def test_all_trainers_of_the_tiny_pair_train():
 
 def test_the_models_fit_the_comparison():
     """`keras.distillation` wants teacher and student outputs of the same shape."""
-    for name in ("resnet", "tiny"):
+    sizes = {"resnet": 512, "tiny": 64, "maps": 64, "masked": 64}
+    for name, size in sizes.items():
         teacher, student = (PAIRS[name].make(role) for role in ("teacher", "student"))
         assert teacher.input_shape == student.input_shape == (None, *PAIRS[name].shape)
         for model in (teacher, student):
-            assert model.get_layer("feature").output.shape[-1] == {"resnet": 512, "tiny": 64}[name]
+            assert model.get_layer("feature").output.shape[-1] == size
 
 
 def test_ratio_is_of_rounds():
@@ -159,7 +161,10 @@ def test_report_says_what_is_missed(tmp_path):
             "plain FrequencyDistiller": [{"bytes": 103}, {"bytes": 102}, {"bytes": 110}],
         }
     }
+    twos = {"two teachers": [1.04, 1.06], "limit of two teachers": [1.0, 1.0]}
+    figures["jax"]["steps maps"] = [{**seconds, **twos}]
     text = "\n".join(write_report(figures, tmp_path))
+    assert "| jax | 1.05 [1.04, 1.05] met |" in text or "1.05 [1.04, 1.06]" in text
     assert "| 1.20 [1.20, 1.20] **missed** | 1.09 [1.09, 1.09] | 2.00 [2.00, 2.00] met |" in text
     assert "| 1.02 [1.02, 1.02] met |" in text
     assert "2.00 [2.00, 2.00] **missed** | 1.5" in text
