@@ -144,7 +144,7 @@ def _bounds(seconds: dict[str, list[float]]) -> tuple[str, ...]:
     return (
         _cell(seconds[WAITING], seconds[LIMIT]),
         _cell(seconds[KERAS], seconds[LIMIT]),
-        _cell(seconds[KERAS], seconds[SAME]),
+        _cell(seconds[KERAS], seconds[SAME]) if SAME in seconds else "",
         f"{1e3 * terms:.2f} ms",
         f"{1 + terms / limit:.2f}",
         f"{1 + terms / alone:.2f}",

@@ -138,7 +138,7 @@ def trainers(pair: Pair) -> dict[str, Callable[[], Trainer]]:
         return (distiller, data, y) if isinstance(data, dict) else (distiller, data, None)
 
     numbered = {**both, "index": np.arange(len(y))}
-    return {
+    found: dict[str, Callable[[], Trainer]] = {
         LIMIT: limit,
         AGAIN: limit,
         WAITING: lambda: limit(waits=True),
@@ -161,3 +161,6 @@ def trainers(pair: Pair) -> dict[str, Callable[[], Trainer]]:
         CACHED_SET: lambda: cached(Samples(both, y)),
         INDEXED: lambda: cached(Samples(numbered, y)),
     }
+    if len(pair.shape) == 2:  # Keras's loss would count the padding, which ours refuses.
+        del found[SAME]
+    return found
