@@ -76,15 +76,15 @@ def check_align_loss(loss: Any) -> None:
         )
 
 
-def count_classes(predictions: Any, weight_name: str) -> int:
-    """Return the number of logits of the heads: that of the student's own predictions."""
+def check_judged(predictions: Any, weight_name: str) -> None:
+    """Raise unless heads can judge as the student's own predictions are judged."""
     shape = getattr(predictions, "shape", None)
     if shape is None or len(shape) < 2 or shape[-1] is None:
         raise ValueError(
             f"The band classifiers (`{weight_name}`) need a student with one output of shape "
-            f"(batch, ..., classes); pass `{weight_name}=0` for any other. Received: {predictions}."
+            f"(batch, ..., classes), or `task_output`; pass `{weight_name}=0` for any other. "
+            f"Received: {predictions}."
         )
-    return shape[-1]
 
 
 def interleave(values: list[Any]) -> Any:

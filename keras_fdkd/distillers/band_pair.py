@@ -1,6 +1,6 @@
 """BandPair: the bands of one feature of the teacher beside one of the student."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -145,28 +145,3 @@ class BandPair:
     def _judges_positions(self) -> bool:
         heads = [*self.align_heads.values(), *self.band_task_heads.values()]
         return any(head.positions is not None for head in heads)
-
-
-def as_pairs(teacher: Any, student: Any, names: Sequence[str]) -> tuple[list[Any], list[Any]]:
-    """Return where each pair of features is read of the teacher and of the student.
-
-    Args:
-        teacher: A place, or a list of places.
-        student: The same. One place stands beside each of the other side.
-        names: Of the teachers, if there are several.
-
-    Raises:
-        ValueError: If the lists differ in length, or are empty.
-    """
-    if teacher is None and names:  # Each teacher's own default.
-        teacher = list(names) if len(names) > 1 else names[0]
-    places = [list(one) if isinstance(one, (list, tuple)) else [one] for one in (teacher, student)]
-    most = max(map(len, places))
-    if min(map(len, places)) == 0 or any(len(one) not in (1, most) for one in places):
-        raise ValueError(
-            "`teacher_features` and `student_features` must be lists of one length, a pair for "
-            "each entry, or one of them a single feature. "
-            f"Received: teacher_features={teacher!r}, student_features={student!r}."
-        )
-    first, second = (one * most if len(one) == 1 else one for one in places)
-    return first, second

@@ -1,35 +1,31 @@
 """FrequencyDistiller: frequency-decoupled cross-modal knowledge distillation."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_fdkd.arguments import check_number
 from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair
 from keras_fdkd.distillers.align_loss import (
     check_align_loss,
-    count_classes,
+    check_judged,
     interleave,
     resolve_align_loss,
     summed,
 )
-from keras_fdkd.distillers.band_pair import BandPair, as_pairs
+from keras_fdkd.distillers.band_pairs import as_pairs, ends_of, keys_of, make_pairs
 from keras_fdkd.distillers.checks import (
-    check_feature,
     check_weights,
     policy_of,
 )
 from keras_fdkd.distillers.chosen_output import ChosenOutput
 from keras_fdkd.distillers.cross_modal import POSITION_WEIGHT, TASK_WEIGHT, CrossModalDistiller
-from keras_fdkd.distillers.masks import masks_of
 from keras_fdkd.distillers.teachers import check_teacher
 from keras_fdkd.distillers.term_weights import TermWeight
-from keras_fdkd.features import FEATURES, PREDICTIONS, FeatureTap, check_model
-from keras_fdkd.layers import BandClassifier
+from keras_fdkd.features import PREDICTIONS, FeatureTap, check_model
 from keras_fdkd.losses.band_losses import check_loss
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
-from keras_fdkd.losses.student_adapter import resolve_projector
 
 #: Arguments of `FrequencyDistiller` that give the loss of the authors' published code.
 PUBLISHED: dict[str, Any] = {
@@ -195,10 +191,10 @@ class FrequencyDistiller(CrossModalDistiller):
             return FrequencyDistillation(cutoff, axis, standardize, *bands, **options)
 
         first = frequency()  # Checks the arguments.
-        teachers = tuple(teacher) if isinstance(teacher, dict) else ()
+        teachers = tuple(teacher) if isinstance(teacher, Mapping) else ()
         self._places = as_pairs(teacher_features, student_features, teachers)
         count = len(self._places[0])
-        monitors = [f"{band}_similarity{end}" for end in _ends(count) for band in first.bands]
+        monitors = [f"{band}_similarity{end}" for end in ends_of(count) for band in first.bands]
         super().__init__(
             teacher,
             student,
@@ -214,15 +210,20 @@ class FrequencyDistiller(CrossModalDistiller):
             check_loss(align_loss, "align_loss")
             check_align_loss(align_loss)
         self.align_loss = align_loss
+        judged = self._chosen.outputs(self._student_tap.spec)[PREDICTIONS]
         kinds = {"align": align_weight, "band_task": band_task_weight}
-        projectors = projector if isinstance(projector, (list, tuple)) else [projector] * count
-        self._check_lists(pair_weights, projectors, count)
-        pairs = [
-            self._pair(n, [first, *(frequency() for _ in range(count - 1))][n], one, kinds, weight)
-            for n, (one, weight) in enumerate(
-                zip(projectors, pair_weights or [1.0] * count, strict=True)
-            )
-        ]
+        heads = {kind: judged for kind, weight in kinds.items() if weight}
+        for kind in heads:
+            check_judged(judged, f"{kind}_weight")
+        specs = self._steps.teacher_spec, self._steps.student_spec
+        frequencies = [first, *(frequency() for _ in range(count - 1))]
+        with policy_of(self):
+            pairs = make_pairs(frequencies, specs, projector, pair_weights, heads)
+        for pair in pairs:
+            for band in pair.frequency.compared:  # One home for a weight, whoever asks for it.
+                variable = self.term_weights.variable_of[f"{band}_loss"]
+                pair.frequency.variables[f"{band}_weight"] = variable
+            pair.frequency.attach()
         self.pairs = pairs
         # What Keras tracks, and where files have it.
         self.projector, self.align_heads, self.band_task_heads = pairs[0].layers
@@ -230,74 +231,12 @@ class FrequencyDistiller(CrossModalDistiller):
 
     def _feature_reads(self, role: str, where: Any) -> dict[str, Any]:
         places = self._places[0 if role == TEACHER else 1]
-        return dict(zip(_keys(len(places)), places, strict=True))
-
-    @staticmethod
-    def _check_lists(pair_weights: Any, projectors: Any, count: int) -> None:
-        for name, given in (("pair_weights", pair_weights), ("projector", projectors)):
-            if given is not None and (not isinstance(given, (list, tuple)) or len(given) != count):
-                raise ValueError(
-                    f"`{name}` must have one entry for each of the {count} pairs of features. "
-                    f"Received: {name}={given!r}."
-                )
-        layers = [id(one) for one in projectors if isinstance(one, keras.Layer)]
-        if len(set(layers)) < len(layers):
-            raise ValueError(
-                "Each pair of features needs a projector of its own. Received: one layer twice, "
-                f"projector={projectors!r}."
-            )
-        for weight in pair_weights or ():
-            check_number("pair_weights", weight, above=True)
-
-    def _pair(
-        self,
-        number: int,
-        frequency: FrequencyDistillation,
-        projector: Any,
-        kinds: dict[str, float],
-        weight: float,
-    ) -> BandPair:
-        key = _keys(len(self._places[0]))[number]
-        feature, own = self._steps.teacher_spec[key], self._steps.student_spec[key]
-        check_feature(feature, frequency.axis, "teacher")
-        masks = masks_of(([key], [key]), self._steps.teacher_spec, self._steps.student_spec)
-        is_masked = any(mask is not None for mask in masks)
-        positions = feature.shape[1:-1]
-        known = None not in positions or not is_masked
-        is_aligned = known and positions == own.shape[1:-1]
-        if is_masked:
-            frequency.check_masked(tuple(feature.shape))
-        end = f"_{number + 1}" if number else ""
-        with policy_of(self):
-            projector = resolve_projector(projector, feature, own)
-            frequency.split(feature)  # A cutoff that leaves a band empty is refused here.
-            heads = {
-                kind: self._heads(f"{kind}{end}", kind, frequency.bands, feature) if given else {}
-                for kind, given in kinds.items()
-            }
-        for band in frequency.compared:  # One home for a weight, whoever asks for it.
-            frequency.variables[f"{band}_weight"] = self.term_weights.variable_of[f"{band}_loss"]
-        frequency.attach()
-        return BandPair((key, key), frequency, projector, heads, weight, is_masked, is_aligned)
+        return dict(zip(keys_of(len(places)), places, strict=True))
 
     @property
     def frequency(self) -> FrequencyDistillation:
         """What splits and compares; of the first pair of features."""
         return self.pairs[0].frequency
-
-    def _heads(
-        self, name: str, kind: str, bands: tuple[str, ...], feature: keras.KerasTensor
-    ) -> dict[str, BandClassifier]:
-        predictions = self._chosen.outputs(self._student_tap.spec)[PREDICTIONS]
-        num_classes = count_classes(predictions, f"{kind}_weight")
-        positions = tuple(predictions.shape[1:-1])
-        heads = {
-            band: BandClassifier(num_classes, positions or None, name=f"{name}_{band}")
-            for band in bands
-        }
-        for head in heads.values():
-            head.build(feature.shape)
-        return heads
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Configure training, see `keras.Model.compile`.
@@ -378,7 +317,7 @@ class FrequencyDistiller(CrossModalDistiller):
         sums: dict[str, Any] = {}
         monitors: dict[str, Any] = {}
         for pair, end, of_pair in zip(
-            self.pairs, _ends(len(self.pairs)), compared["pairs"], strict=True
+            self.pairs, ends_of(len(self.pairs)), compared["pairs"], strict=True
         ):
             losses, similarity = pair.losses_of(of_pair, weight)
             values = {f"{band}_loss": value for band, value in losses.items()}
@@ -410,7 +349,7 @@ class FrequencyDistiller(CrossModalDistiller):
         extra = {f"extra_{name}": config.pop(name) for name in ("losses", "loss_weights")}
         projectors = [keras.saving.serialize_keras_object(p.projector) for p in self.pairs]
         if len(self.pairs) > 1:
-            keys = _keys(len(self.pairs))
+            keys = keys_of(len(self.pairs))
             for name, tap in (("teacher", self._teacher_tap), ("student", self._student_tap)):
                 config[f"{name}_features"] = [tap.paths.get(key) for key in keys]
         bands = self.frequency.get_config()
@@ -438,11 +377,3 @@ def _is_vector(teacher: Any, student: keras.Model, task_output: str | None) -> b
         spec = FeatureTap(teacher, {}, TEACHER).spec
     chosen = ChosenOutput(task_output, tap, spec).outputs(tap.spec)[PREDICTIONS]
     return len(getattr(chosen, "shape", ())) == 2
-
-
-def _keys(count: int) -> list[str]:
-    return [FEATURES] if count == 1 else [f"{FEATURES}_{n + 1}" for n in range(count)]
-
-
-def _ends(count: int) -> list[str]:
-    return [""] if count == 1 else [f"_{n + 1}" for n in range(count)]
