@@ -113,7 +113,8 @@ def test_heads_need_a_loss_on_labels(loss):
 def test_heads_need_one_output():
     x = keras.Input((4,))
     hidden = keras.layers.Dense(16)(x)
-    outputs = [keras.layers.Dense(3)(hidden), keras.layers.Dense(2)(hidden)]
+    # Neither has the shape of the teacher's.
+    outputs = [keras.layers.Dense(5)(hidden), keras.layers.Dense(2)(hidden)]
     with pytest.raises(ValueError, match="need a student with one output"):
         make(student=keras.Model(x, outputs), align_weight=0.3)
 
