@@ -26,6 +26,12 @@ def golden():
     return load
 
 
+#: What trains a whole recipe says the same on each backend, and takes minutes.
+whole_recipe = pytest.mark.skipif(
+    keras.config.backend() != "torch", reason="whole recipes run once, on PyTorch"
+)
+
+
 def assert_golden(value, reference):
     """The float32 tolerance of the reference numbers (tests/golden/README.md)."""
     value = ops.convert_to_numpy(value) if ops.is_tensor(value) else np.asarray(value)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import whole_recipe
 from pool_worker import Square, attempts, square
 
 from recipes.benchmark import grid, parse
@@ -78,6 +79,7 @@ def test_grid():
     assert all(task.teacher != task.student for task in distilled + ablated)
 
 
+@whole_recipe
 def test_a_run_chooses_on_validation_and_repeats(tmp_path):
     task = Task("digits", "spoken", "written", "few", "kd", seed=3, epochs=2)
     rows = [run(task, tmp_path) for _ in range(2)]

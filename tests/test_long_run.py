@@ -4,6 +4,7 @@ import json
 
 import keras
 import pytest
+from conftest import whole_recipe
 
 from recipes import long_run
 from recipes.long_run import markdown, resident_memory, summarize
@@ -51,6 +52,7 @@ def test_memory_is_that_of_this_process():
     del kept
 
 
+@whole_recipe
 def test_short_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(long_run, "EVERY", 2)
     monkeypatch.setattr(long_run, "SETTLED", 10)

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import whole_recipe
 
 from recipes import digits, emoji, watch
 from recipes.watch_data import FILE, load_watch, split_by_subject
@@ -54,6 +55,7 @@ def test_missing_data(tmp_path):
         load_watch(tmp_path)
 
 
+@whole_recipe
 def test_watch_writes_its_report(tmp_path, capsys):
     runs = watch.main(["--epochs", "2", "--seeds", "0", "--output", str(tmp_path / "out")])
     assert "student alone" in capsys.readouterr().out
@@ -83,6 +85,7 @@ def test_watch_writes_its_report(tmp_path, capsys):
     assert result.stdout.strip().endswith("(2, 7) False")
 
 
+@whole_recipe
 def test_digits_with_few_labels(tmp_path):
     arguments = ["--epochs", "1", "--seeds", "0", "--labels", "few", "--reverse"]
     runs = digits.main([*arguments, "--output", str(tmp_path)])

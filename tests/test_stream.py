@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import whole_recipe
 
 grain = pytest.importorskip("grain")
 
@@ -61,6 +62,7 @@ def test_each_epoch_has_another_order_and_a_seed_repeats_it(shards):
     assert not np.array_equal(both[:steps], both[steps:])
 
 
+@whole_recipe
 def test_recipe_trains_from_shards_of_two_sizes(tmp_path, monkeypatch):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     recipe.main(["--steps", "200", "400", "--output", str(tmp_path)])

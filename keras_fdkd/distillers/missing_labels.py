@@ -48,4 +48,7 @@ def labelled(y: Any, sample_weight: Any) -> tuple[Any, Any]:
     there = 1.0 - ops.cast(ops.reshape(nothing, (-1,)), "float32")
     share = ops.mean(there)
     weights = there / ops.where(share > 0, share, 1.0)
+    if len(y.shape) > 2:  # Keras's masks of positions meet weights of positions alone.
+        ones = ops.ones_like(y[..., 0], dtype="float32")
+        weights = ones * ops.reshape(weights, (-1, *[1] * (len(ones.shape) - 1)))
     return ops.where(nothing, ops.zeros_like(y), y), times(sample_weight, weights)
