@@ -56,14 +56,31 @@ def test_states_of_the_teacher_stay(layer):
     assert fingerprint(teacher) == mark
 
 
-def test_a_teacher_that_draws_draws_anew_in_each_step():
+@pytest.mark.parametrize(
+    "options", [{}, {"gradient_accumulation_steps": 2}, {"loss_scale_factor": 8.0}]
+)
+def test_a_teacher_that_draws_draws_anew_in_each_step(options):
     x, y = pairs(samples=8)
     distiller = CrossModalDistiller(with_state(Noise()), classifier(4), losses=[KD()])
-    distiller.compile(keras.optimizers.SGD(0.0), cross_entropy())
+    distiller.compile(keras.optimizers.SGD(0.0, **options), cross_entropy())
     history = distiller.fit(x, y, epochs=3, verbose=0).history["kd_loss"]
     assert len(set(np.round(history, 6))) == 3
     evaluated = [distiller.evaluate(x, y, verbose=0, return_dict=True) for _ in range(2)]
     assert evaluated[0] == evaluated[1]  # Validation compares epochs.
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch():
+    """And training goes on after a file in the middle of an accumulation."""
+    x, y = pairs(samples=8)
+    came = []
+    for size, options in ((8, {}), (4, {"gradient_accumulation_steps": 2})):
+        keras.utils.set_random_seed(0)
+        distiller = CrossModalDistiller(classifier(6), classifier(4), losses=[KD()])
+        distiller.compile(keras.optimizers.SGD(0.1, **options), cross_entropy())
+        distiller.fit(x, y, batch_size=size, epochs=2, shuffle=False, verbose=0)
+        came.append(distiller.student.get_weights())
+    for one, other in zip(*came, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_teachers_of_both_directions_draw_anew_in_each_step():

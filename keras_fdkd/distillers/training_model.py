@@ -68,8 +68,9 @@ class TrainingModel(Resumable):
             return None
         if state is None:
             return optimizer.iterations
-        numbers = [i for i, v in enumerate(optimizer.variables) if v is optimizer.iterations]
-        return state[2][numbers[0]] if numbers else None
+        # By name: with accumulated gradients `iterations` is computed, from what has no value here.
+        numbers = [i for i, v in enumerate(optimizer.variables) if v.name == "iteration"]
+        return state[2][numbers[-1]] if numbers else None
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         with running(self), self._state_kept():
