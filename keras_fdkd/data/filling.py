@@ -121,9 +121,8 @@ class _Filler:
             if len(new) < len(batch.keys):
                 inputs = keras.tree.map_structure(lambda x: x[new], inputs)
             outputs = self.distiller._teacher_tap.predict_on_batch(inputs)
-            named = {
-                name: np.asarray(outputs[name]) for name in self.distiller._teacher.run_reads()
-            }
+            reads = self.distiller._teacher.run_reads(inputs)
+            named = {name: np.asarray(outputs[name]) for name in reads}
             if self.dtype is not None:
                 named = {name: _cast(name, x, self.dtype) for name, x in named.items()}
             self.store.append(batch.keys[new], hashes[new], named)
@@ -158,9 +157,9 @@ def _cast(name: str, values: np.ndarray, dtype: str) -> np.ndarray:
         return values
     with np.errstate(over="ignore"):
         cast = values.astype(dtype)
-    if not np.isfinite(cast).all() and np.isfinite(values).all():
+    if (np.isinf(cast) & np.isfinite(values)).any():
         raise ValueError(
             f"The teacher's output {name!r} leaves the range of `dtype`: store it in 'float32'. "
-            f"Received: dtype={dtype!r}, values up to {np.abs(values).max():.3g}."
+            f"Received: dtype={dtype!r}, values up to {np.nanmax(np.abs(values)):.3g}."
         )
     return cast

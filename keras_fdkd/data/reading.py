@@ -8,7 +8,15 @@ import keras
 import numpy as np
 
 from keras_fdkd.data.data_sets import is_a, to_numpy, unknown
-from keras_fdkd.data.pairs import INDEX, STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair, is_pair
+from keras_fdkd.data.pairs import (
+    INDEX,
+    STUDENT,
+    TEACHER,
+    TEACHER_OUTPUTS,
+    TEACHER_WEIGHT,
+    check_pair,
+    is_pair,
+)
 from keras_fdkd.fingerprints import row_keys
 
 
@@ -167,7 +175,7 @@ def _batch(batch: Any) -> Batch:
         raise ValueError(
             'The batches already hold "teacher_outputs": there is nothing to run the teacher on.'
         )
-    if isinstance(x, Mapping) and set(x) == {STUDENT, INDEX}:
+    if isinstance(x, Mapping) and set(x) - {TEACHER_WEIGHT} == {STUDENT, INDEX}:
         return Batch(keys_of(x), None, True)
     # Of several teachers, the data may bring the outputs of some.
     check_pair({key: x[key] for key in x if key != TEACHER_OUTPUTS} if is_pair(x) else x, ())

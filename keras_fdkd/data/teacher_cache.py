@@ -14,6 +14,7 @@ from keras_fdkd.data.pairs import (
     STUDENT,
     TEACHER,
     TEACHER_OUTPUTS,
+    TEACHER_WEIGHT,
     check_samples,
     is_pair,
 )
@@ -119,7 +120,7 @@ def cache_teacher(
         raise ValueError(f"`path` must be a local folder or `None`. Received: path={path!r}.")
     if key is not None and (not isinstance(key, str) or not key):
         raise ValueError(f"`key` must be a text or `None`. Received: key={key!r}.")
-    if isinstance(data, Mapping) and set(data) == {STUDENT, INDEX}:
+    if isinstance(data, Mapping) and set(data) - {TEACHER_WEIGHT} == {STUDENT, INDEX}:
         return _joined_arrays(distiller, data, path, dtype, key)
     if is_pair(data) and TEACHER in data:
         try:
@@ -128,7 +129,8 @@ def cache_teacher(
             raise ValueError(f"`data`: {error}") from None
         reading, hashes = read_arrays(data[TEACHER], batch_size, hashed=path is not None)
         contents = hashlib.blake2b(hashes.data, digest_size=8).hexdigest()
-        store = _store(distiller, path, dtype, key, contents)
+        names = distiller._teacher.run_reads(data[TEACHER])
+        store = _store(distiller, path, dtype, key, contents, names)
         if store.is_complete:
             store.open()
             store.check_all()  # `fit` reads these rows by itself.
@@ -136,18 +138,25 @@ def cache_teacher(
         rest = {name: value for name, value in data.items() if name != TEACHER}
         return {**rest, TEACHER_OUTPUTS: {**rest.get(TEACHER_OUTPUTS, {}), **store.arrays}}
     reading = read_data_set(data)
-    store = _store(distiller, path, dtype, key, INDEX if reading.first.numbered else STUDENT)
+    kind = INDEX if reading.first.numbered else STUDENT
+    names = distiller._teacher.run_reads(reading.first.inputs)
+    store = _store(distiller, path, dtype, key, kind, names)
     compare = fill(store, distiller, dtype, reading, verbose, augmented)
     return with_outputs(data, store, compare)
 
 
 def _store(
-    distiller: Any, path: "str | Path | None", dtype: str | None, key: str | None, kind: str
+    distiller: Any,
+    path: "str | Path | None",
+    dtype: str | None,
+    key: str | None,
+    kind: str,
+    names: set[str],
 ) -> OutputStore:
     folder = None
     if path is not None:
-        folder = Path(path) / teacher_identity(distiller, key, dtype, kind)
-    return OutputStore(folder, sorted(distiller._teacher.run_reads()))
+        folder = Path(path) / teacher_identity(distiller, key, names, dtype, kind)
+    return OutputStore(folder, sorted(names))
 
 
 def _joined_arrays(
@@ -155,7 +164,7 @@ def _joined_arrays(
 ) -> dict[str, Any]:
     """Return arrays without the teacher's inputs together with the outputs at `path`."""
     check_samples(data)
-    store = _store(distiller, path, dtype, key, INDEX)
+    store = _store(distiller, path, dtype, key, INDEX, distiller._teacher.run_reads())
     store.open()
     keys = keys_of(data)
     if len(missing := store.missing(keys)):

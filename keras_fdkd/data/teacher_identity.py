@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import keras
@@ -16,7 +16,7 @@ from keras_fdkd.torch_teacher import described
 _DROPPED = ("compile_config", "trainable")  # not part of what a frozen teacher computes
 
 
-def teacher_identity(distiller: Any, key: str | None, *further: Any) -> str:
+def teacher_identity(distiller: Any, key: str | None, reads: Collection[str], *further: Any) -> str:
     """Return a name for what is read of the distiller's teacher.
 
     It depends on the teacher's weights, its configuration (wiring and options) and what is read of
@@ -25,6 +25,7 @@ def teacher_identity(distiller: Any, key: str | None, *further: Any) -> str:
     Args:
         distiller: With a frozen teacher.
         key: Names the version of a teacher whose weights or configuration Keras cannot see.
+        reads: Names of what is stored.
         *further: What else tells stores apart, in words for JSON.
 
     Raises:
@@ -32,7 +33,7 @@ def teacher_identity(distiller: Any, key: str | None, *further: Any) -> str:
     """
     teachers = distiller._teacher
     each, names = [], {}
-    for teacher in teachers.models:
+    for place, teacher in teachers.named_models.items():
         if key is None and (held := hidden_weights(teacher)):
             raise ValueError(
                 f"Keras cannot see all weights of the teacher: those of {held} may change "
@@ -42,12 +43,12 @@ def teacher_identity(distiller: Any, key: str | None, *further: Any) -> str:
         config, own = _config(teacher, key)
         names.update(own)
         arrays = [_digest(array) for array in kept_arrays(teacher)]
-        each.append([config, _shared_weights(teacher), arrays])
+        each.append([place, config, _shared_weights(teacher), arrays])
     paths = {
         name: path and "/".join(names.get(part, part) for part in path.split("/"))
         for name, path in teachers.tap.paths.items()
     }
-    what = [sorted(teachers.run_reads()), paths, each, key, *further]
+    what = [sorted(reads), paths, each, key, *further]
     digest = hashlib.blake2b(json.dumps(what).encode(), digest_size=8).hexdigest()
     return f"{teachers.fingerprint()}-{digest}"
 

@@ -92,7 +92,11 @@ def interleave(values: list[Any]) -> Any:
 
     The rows of a sample stay together, and so on one device where batches are spread over several.
     """
-    return ops.reshape(ops.stack(values, axis=1), (-1, *values[0].shape[1:]))
+    sizes = [
+        ops.shape(values[0])[axis] if size is None else size
+        for axis, size in enumerate(values[0].shape[1:], 1)
+    ]
+    return ops.reshape(ops.stack(values, axis=1), (-1, *sizes))
 
 
 def summed(
@@ -117,6 +121,10 @@ def summed(
         return sum(judge(y, logits[n::count], sample_weight) for n in range(count))
     if sample_weight is not None:
         sample_weight = ops.repeat(sample_weight, count, axis=0)
+        # Keras's masks of ignored positions meet weights of positions alone.
+        for _ in range(len(logits.shape) - 1 - len(sample_weight.shape)):
+            sample_weight = ops.expand_dims(sample_weight, -1)
+        sample_weight = sample_weight * ops.ones_like(logits[..., 0], dtype=sample_weight.dtype)
     value = judge(ops.repeat(y, count, axis=0), logits, sample_weight)
     # All other reductions are means.
     return value if loss.reduction == "sum" else count * value

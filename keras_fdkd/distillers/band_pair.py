@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from keras_fdkd.distillers.align_loss import CROSS_ENTROPIES, interleave
-from keras_fdkd.distillers.masks import both, fitted, masks_of, only
-from keras_fdkd.distillers.presence import scaled, times, weight_of
+from keras_fdkd.distillers.masks import both, fitted, masks_of, only, with_samples
+from keras_fdkd.distillers.presence import mean_present, present, times, weight_of
 from keras_fdkd.layers import BandClassifier
 from keras_fdkd.losses.cross_modal_loss import takes_argument
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
@@ -70,14 +70,16 @@ class BandPair:
         else:
             feature = self.projected(feature, training)
         wanted, feature, mask = self.frequency.without_padding(wanted, feature, mask)
+        weight = weight_of(names[0], teacher)
+        mask = with_samples(mask, present(weight))
         seen, made = self.frequency.split(wanted), self.frequency.split(feature)
         fits = mask is not None and len(mask.shape) == len(wanted.shape) - 1
         one = {"mask": mask} if fits else {}
-        two = {"mask": interleave([mask, mask])} if fits else {}
+        two = {"mask": interleave([mask, mask])} if fits and self.align_heads else {}
         return {
             "bands": {band: (seen[band], made[band]) for band in self.frequency.bands},
             "mask": mask,
-            "weight": weight_of(names[0], teacher),
+            "weight": weight,
             "align": {
                 # Both sides in one call.
                 band: head(interleave([seen[band], made[band]]), **two)
@@ -105,29 +107,39 @@ class BandPair:
         return np.concatenate([ops.convert_to_numpy(self.projected(p, False)) for p in parts])
 
     def losses_of(
-        self, compared: Mapping[str, Any], sample_weight: Any
+        self, compared: Mapping[str, Any], sample_weight: Any, valid: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the losses of the bands and the mean cosine of each, by band.
 
         Args:
             compared: What `compare` returned.
             sample_weight: Of samples or positions, or `None`.
+            valid: What counts of them, or `None`.
         """
         weight = times(sample_weight, compared["weight"])
-        return self.frequency.compare(compared["bands"], weight, compared["mask"])
+        return self.frequency.compare(compared["bands"], weight, compared["mask"], valid)
 
-    def weight_of_labels(self, compared: Mapping[str, Any], sample_weight: Any) -> Any:
+    def weight_of_labels(
+        self, compared: Mapping[str, Any], sample_weight: Any, there: Any, labelled: Any
+    ) -> Any:
         """Return the weights with which the heads judge, of samples or positions, or `None`.
 
         Args:
             compared: What `compare` returned.
-            sample_weight: As the task's loss gets it.
+            sample_weight: Of samples or positions, or `None`.
+            there: Which samples have labels, shape `(batch,)`, or `None`: all.
+            labelled: Where the loss of the heads finds labels, over which it takes its mean.
         """
-        weight = scaled(sample_weight, compared["weight"])
-        if not self._judges_positions() or compared["mask"] is None:
+        own, mask = compared["weight"], compared["mask"]
+        if mask is not None and len(mask.shape) > 1 and not self._judges(mask.shape[1:]):
+            mask = None if own is None else present(own)
+        weight = times(sample_weight, None if own is None else mean_present(own))
+        given = [one for one in (mask, there) if one is not None]
+        if not given:
             return weight
-        ones = ops.cast(compared["mask"], "float32")
-        return masked_weights(ones, weight, compared["mask"])
+        shaped = max([*given, *([] if weight is None else [weight])], key=lambda x: len(x.shape))
+        ones = ops.ones_like(shaped, dtype="float32")
+        return masked_weights(ones, weight, mask, there, base=labelled)
 
     def check_heads(self, loss: Any) -> None:
         """Raise if the heads give logits of positions, some of them padding, and `loss` sees all.
@@ -143,5 +155,13 @@ class BandPair:
             )
 
     def _judges_positions(self) -> bool:
+        return self._judges(None)
+
+    def _judges(self, positions: Any) -> bool:
+        """Whether the heads judge positions: these, or any if `None`."""
         heads = [*self.align_heads.values(), *self.band_task_heads.values()]
-        return any(head.positions is not None for head in heads)
+        found = [head.positions for head in heads if head.positions is not None]
+        if positions is None or not found:
+            return bool(found)
+        pairs = zip(found[0], positions, strict=False)
+        return all(None in pair or pair[0] == pair[1] for pair in pairs)

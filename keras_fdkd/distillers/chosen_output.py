@@ -16,6 +16,7 @@ class ChosenOutput:
         name: Of the output, or `None`: the only one that has the shape of the teacher's.
         student: The student's tap.
         teacher_spec: Symbolic outputs of the teacher.
+        teacher_model: The teacher, if it is one model.
 
     Attributes:
         name: The name, or `None`: there is one output, or none fits.
@@ -25,10 +26,15 @@ class ChosenOutput:
     """
 
     def __init__(
-        self, name: str | None, student: FeatureTap, teacher_spec: Mapping[str, Any]
+        self,
+        name: str | None,
+        student: FeatureTap,
+        teacher_spec: Mapping[str, Any],
+        teacher_model: Any = None,
     ) -> None:
         predictions = student.spec[PREDICTIONS]
         self._names = _names_of(student.model, predictions)
+        self._teacher_names = _names_of(teacher_model, teacher_spec.get(PREDICTIONS))
         if name is not None and name not in self._names:
             raise ValueError(
                 "`task_output` must name one of several outputs of the student, "
@@ -41,32 +47,37 @@ class ChosenOutput:
             fits = [
                 one
                 for one in self._names
-                if _shape(self._pick(predictions, one)) == _shape(self._pick(wanted, one))
+                if _shape(_pick(predictions, one, self._names))
+                == _shape(_pick(wanted, one, self._teacher_names))
             ]
             self.name = fits[0] if len(fits) == 1 else None
 
-    def outputs(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+    def outputs(self, outputs: Mapping[str, Any], of_teacher: bool = False) -> dict[str, Any]:
         """Return outputs of a tap whose predictions are those of the chosen output."""
+        names = self._teacher_names if of_teacher else self._names
         if self.name is None or PREDICTIONS not in outputs:
             return dict(outputs)
-        return {**outputs, PREDICTIONS: self._pick(outputs[PREDICTIONS], self.name)}
+        if names and self.name not in names:  # A loss that compares them will say so.
+            return dict(outputs)
+        return {**outputs, PREDICTIONS: _pick(outputs[PREDICTIONS], self.name, names)}
 
     def labels(self, y: Any) -> Any:
         """Return labels, or weights, of the chosen output."""
-        return y if self.name is None else self._pick(y, self.name)
+        return y if self.name is None else _pick(y, self.name, self._names)
 
     def loss(self, loss: Any) -> Any:
         """Return the compiled loss of the chosen output."""
-        if self.name is not None and isinstance(loss, (list, tuple)):
-            return self._pick(loss, self.name)
+        if self.name is not None and not isinstance(loss, Mapping):
+            return _pick(loss, self.name, self._names)  # One loss serves all outputs.
         return loss_of_output(loss, self.name)
 
-    def _pick(self, nested: Any, name: str) -> Any:
-        if isinstance(nested, Mapping):
-            return nested.get(name)
-        if isinstance(nested, (list, tuple)) and len(nested) == len(self._names):
-            return nested[self._names.index(name)]
-        return nested  # One for all.
+
+def _pick(nested: Any, name: str, names: tuple[str, ...]) -> Any:
+    if isinstance(nested, Mapping):
+        return nested.get(name)
+    if isinstance(nested, (list, tuple)) and len(nested) == len(names) and name in names:
+        return nested[names.index(name)]
+    return nested  # One for all.
 
 
 def _names_of(model: keras.Model, predictions: Any) -> tuple[str, ...]:

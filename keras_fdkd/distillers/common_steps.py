@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_fdkd.arguments import is_integer
 from keras_fdkd.distillers.counted import per_sample
-from keras_fdkd.distillers.presence import weight_key
+from keras_fdkd.distillers.presence import mean_present, weight_key
 from keras_fdkd.layers import StepResampler
 from keras_fdkd.masks import mask_key
 
@@ -83,6 +83,10 @@ class CommonSteps:
         )
         return first, second
 
+    def moves(self, name: str) -> bool:
+        """Whether an output of the student is resampled."""
+        return self._resample is not None and name in self._names[1]
+
     def weights(self, sample_weight: Any) -> Any:
         """Return weights as they apply to resampled sequences: those of samples."""
         return sample_weight if self._resample is None else per_sample(sample_weight)
@@ -100,7 +104,7 @@ def _resampled(
             ones = ops.ones_like(outputs[name][..., :1], dtype="bool")
             outputs[key] = ops.logical_and(ops.any(mask, axis=1)[:, None, None], ones)
         if weight in outputs:
-            outputs[weight] = per_sample(outputs[weight])
+            outputs[weight] = mean_present(outputs[weight])
     return outputs
 
 

@@ -1,13 +1,29 @@
 """Which samples and positions count for the terms of distillation, and how much."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 
-def counted(y: Any, sample_weight: Any, ignore_class: int | None, size: Any) -> tuple[Any, Any]:
-    """Return labels and weights for the terms of distillation.
+class Counted(NamedTuple):
+    """What counts for the terms of distillation.
+
+    Attributes:
+        labels: -1 for none.
+        weight: `sample_weight`, shape `(batch,)` or `(batch, ...)`, or `None`.
+        valid: 0 or 1 for each position, shape `(batch, ...)`, or `None`: all count.
+        labelled: Where there are labels, shape of the labels, or `None`: everywhere.
+    """
+
+    labels: Any
+    weight: Any
+    valid: Any
+    labelled: Any
+
+
+def counted(y: Any, sample_weight: Any, ignore_class: int | None, size: Any) -> Counted:
+    """Return labels, weights and what is valid, for the terms of distillation.
 
     Where labels are of positions (frames, pixels, tokens), those that the compiled loss ignores
     count in no term: void pixels, padding. A sample without any label is something else, and
@@ -19,26 +35,22 @@ def counted(y: Any, sample_weight: Any, ignore_class: int | None, size: Any) -> 
         ignore_class: Label that the compiled loss leaves out, or `None`.
         size: Number of samples.
 
-    Returns:
-        Labels, -1 for none, and weights of shape `(batch,)` or `(batch, ...)`, or `None`. Weights
-        of positions that count are scaled up, so that means are over these alone.
-
     Example:
     >>> import numpy as np
-    >>> labels, weights = counted(np.array([[0, 255], [255, 255]]), None, 255, 2)
-    >>> ops.convert_to_numpy(4 * weights / 16 * 12).round().tolist()
-    [[4.0, 0.0], [4.0, 4.0]]
+    >>> found = counted(np.array([[0, 255], [255, 255]]), None, 255, 2)
+    >>> ops.convert_to_numpy(found.valid).tolist()
+    [[1.0, 0.0], [1.0, 1.0]]
     """
-    weight = _plain(sample_weight, size)
+    weight = plain_weight(sample_weight, size)
     if ignore_class is None or y is None or keras.tree.is_nested(y):
-        return y, weight
+        return Counted(y, weight, None, None)
     y = ops.convert_to_tensor(y)
     ignored = ops.equal(y, ops.cast(ignore_class, y.dtype))
     labels = y if ignore_class == -1 else ops.where(ignored, -1, ops.cast(y, "int32"))
-    if len(y.shape) > 2 or (len(y.shape) == 2 and y.shape[1] != 1):
-        valid = _of_positions(ignored)
-        weight = valid if weight is None else _times(weight, valid)
-    return labels, weight
+    if len(ignored.shape) > 1 and ignored.shape[-1] == 1:
+        ignored = ignored[..., 0]
+    valid = _of_positions(ignored) if len(ignored.shape) > 1 else None
+    return Counted(labels, weight, valid, ops.cast(ops.logical_not(ignored), "float32"))
 
 
 def per_sample(weight: Any) -> Any:
@@ -48,7 +60,8 @@ def per_sample(weight: Any) -> Any:
     return ops.mean(weight, axis=tuple(range(1, len(weight.shape))))
 
 
-def _plain(sample_weight: Any, size: Any) -> Any:
+def plain_weight(sample_weight: Any, size: Any) -> Any:
+    """Return weights of known rank, without axes of size 1 at the end."""
     if sample_weight is None:
         return None
     if keras.tree.is_nested(sample_weight):
@@ -68,16 +81,5 @@ def _plain(sample_weight: Any, size: Any) -> Any:
 
 
 def _of_positions(ignored: Any) -> Any:
-    if ignored.shape[-1] == 1:
-        ignored = ignored[..., 0]
-    axes = tuple(range(1, len(ignored.shape)))
-    unlabelled = ops.all(ignored, axis=axes, keepdims=True)
-    counts = ops.cast(ops.logical_or(ops.logical_not(ignored), unlabelled), "float32")
-    return counts / ops.maximum(ops.mean(counts), 1e-12)
-
-
-def _times(weight: Any, valid: Any) -> Any:
-    weight = ops.cast(weight, valid.dtype)
-    if len(weight.shape) == 1:
-        weight = ops.reshape(weight, (-1, *[1] * (len(valid.shape) - 1)))
-    return weight * valid
+    unlabelled = ops.all(ignored, axis=tuple(range(1, len(ignored.shape))), keepdims=True)
+    return ops.cast(ops.logical_or(ops.logical_not(ignored), unlabelled), "float32")

@@ -21,10 +21,10 @@ from keras_fdkd.data import (
 from keras_fdkd.distillers.checks import check_names, policy_of
 from keras_fdkd.distillers.chosen_output import ChosenOutput
 from keras_fdkd.distillers.common_steps import CommonSteps
-from keras_fdkd.distillers.counted import counted, per_sample
+from keras_fdkd.distillers.counted import counted
 from keras_fdkd.distillers.labels import ignored_class
 from keras_fdkd.distillers.loss_terms import LossTerms
-from keras_fdkd.distillers.missing_labels import labelled, takes_missing
+from keras_fdkd.distillers.missing_labels import labelled, of_labelled, takes_missing
 from keras_fdkd.distillers.output_checks import OutputChecks
 from keras_fdkd.distillers.paired_model import PairedModel
 from keras_fdkd.distillers.presence import scaled
@@ -34,10 +34,9 @@ from keras_fdkd.distillers.term_weights import TermWeights
 from keras_fdkd.features import FEATURES, PREDICTIONS
 
 _LOSSES = "losses"
-#: Where `terms` finds weights of positions (frames, pixels), if there are some.
-POSITION_WEIGHT = "position_weight"
-#: Where `terms` finds `sample_weight` as the task's own loss gets it.
-TASK_WEIGHT = "task_weight"
+#: Where `terms` finds what counts: a `Counted`, and which samples have labels.
+COUNTED = "counted"
+_NO_MEANS = ("sum", "mean_with_sample_weight")  # They need no share of what counts.
 
 
 _METRICS = ("metrics", "weighted_metrics")
@@ -181,13 +180,15 @@ class CrossModalDistiller(PairedModel):
             check_number(f"term_weights[{name!r}]", weight)
         super().__init__(teacher, student, reads, terms.indexed, **kwargs)
         self._loss_terms = terms
-        self._chosen = ChosenOutput(task_output, self._student_tap, self._teacher_tap.spec)
+        self._chosen = ChosenOutput(
+            task_output, self._student_tap, self._teacher_tap.spec, self.teacher
+        )
         self._student_tap.task_output = self._chosen.name
         taps = self._teacher_tap, self._student_tap
         self._output_checks = OutputChecks(*taps, terms, self._chosen)
         self._steps = CommonSteps(
             time_steps,
-            (self._teacher.names, self._chosen.outputs(self._teacher_tap.spec)),
+            (self._teacher.names, self._chosen.outputs(self._teacher_tap.spec, True)),
             (set(reads[STUDENT]), self._chosen.outputs(self._student_tap.spec)),
             student.variable_dtype,
         )
@@ -245,7 +246,8 @@ class CrossModalDistiller(PairedModel):
         teacher = self._teacher.in_call(inputs[TEACHER_OUTPUTS], training, weight)
         teacher = with_samples_of(inputs[STUDENT], teacher)
         predictions = student[PREDICTIONS]
-        teacher, student = map(self._chosen.outputs, (teacher, student))
+        teacher = self._chosen.outputs(teacher, of_teacher=True)
+        student = self._chosen.outputs(student)
         teacher, student = self._steps(teacher, student)
         compared = self.compare(teacher, student, training)
         if self._loss_terms.losses:
@@ -273,7 +275,7 @@ class CrossModalDistiller(PairedModel):
             else None
         )
         metrics = [{**given, **kwargs}.get(name) for name in _METRICS]
-        self._allows_missing_labels = takes_missing(self.loss, metrics[0])
+        self._allows_missing_labels = takes_missing(self.loss, metrics[0], predictions)
         check_names(self._term_means.names, outputs, [m for m in metrics if m is not None])
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -290,21 +292,23 @@ class CrossModalDistiller(PairedModel):
         training: bool = True,
     ) -> Any:
         predictions, compared = _split(x, y_pred)
-        task_weight = sample_weight
-        if self._allows_missing_labels:
-            y, task_weight = labelled(y, sample_weight)
+        y, there = labelled(y) if self._allows_missing_labels else (y, None)
+        is_mean = getattr(self._chosen.loss(self.loss), "reduction", None) not in _NO_MEANS
+        task_weight = of_labelled(sample_weight, there, y, is_mean)
         total = self._task_loss(x, y, predictions, _copies(task_weight), training)
         logs = {"task_loss": total * replicas()}
         size = ops.shape(keras.tree.flatten(x)[0])[0]
         if compared is not None:
             ignored = ignored_class(self._chosen.loss(self.loss))
             y, given = self._chosen.labels(y), self._chosen.labels(sample_weight)
-            labels, weight = counted(y, given, ignored, size)
-            weight = self._steps.weights(weight)
+            found = counted(y, given, ignored, size)
+            weight, valid = map(self._steps.weights, (found.weight, found.valid))
             of_losses = compared.pop(_LOSSES, {})
-            added = self._loss_terms.terms(of_losses, self.term_weights, labels, weight)
-            compared |= {POSITION_WEIGHT: weight, TASK_WEIGHT: self._chosen.labels(task_weight)}
-            weight = self._weight_of_terms(per_sample(weight), x.get(TEACHER_WEIGHT))
+            # Labels of steps do not belong to steps that were resampled.
+            labels = None if self._steps.moves(PREDICTIONS) else found.labels
+            added = self._loss_terms.terms(of_losses, self.term_weights, labels, weight, valid)
+            compared[COUNTED] = found._replace(weight=weight, valid=valid), there
+            weight = self._weight_of_terms(weight, valid, x.get(TEACHER_WEIGHT))
             terms, monitors = self.terms(compared, y, weight)
             for name, (factor, value) in {**added, **terms}.items():
                 total = total + _cast(factor, value) * value
@@ -318,7 +322,7 @@ class CrossModalDistiller(PairedModel):
         self._term_means.update_state(logs, size)
         return total
 
-    def _weight_of_terms(self, sample_weight: Any, teacher_weight: Any) -> Any:
+    def _weight_of_terms(self, sample_weight: Any, valid: Any, teacher_weight: Any) -> Any:
         """Return the weights of samples that `terms` gets: those of the teacher among them."""
         if (
             isinstance(teacher_weight, Mapping)
@@ -329,9 +333,8 @@ class CrossModalDistiller(PairedModel):
                 'several teachers have no place there: pass "teacher_weight" as one array. '
                 f"Received: weights of {sorted(teacher_weight)}."
             )
-        if isinstance(teacher_weight, Mapping):
-            return sample_weight
-        return scaled(sample_weight, teacher_weight)
+        of_one = None if isinstance(teacher_weight, Mapping) else teacher_weight
+        return scaled(sample_weight, of_one, valid)
 
     def _label_loss(self, y: Any, logits: Any, sample_weight: Any) -> Any:
         """Return the cross-entropy of the logits that a subclass adds."""
@@ -353,7 +356,8 @@ class CrossModalDistiller(PairedModel):
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         predictions, compared = _split(x, y_pred)
         if self._allows_missing_labels:
-            y, sample_weight = labelled(y, sample_weight)
+            y, there = labelled(y)
+            sample_weight = of_labelled(sample_weight, there, y, is_mean=False)
         logs = super().compute_metrics(x, y, predictions, sample_weight)
         if compared is None:  # The student alone: its task is all there is to report.
             of_pairs = set(self._term_means.names) - {"task_loss"}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_fdkd.data import TEACHER_OUTPUTS, TEACHER_WEIGHT, Needs, check_finite, check_pair
 from keras_fdkd.data.data_sets import mapped, to_numpy
@@ -90,7 +91,9 @@ class DataChecks:
         recorded = x.get(TEACHER_OUTPUTS, {})
         for name in self.probabilities & set(recorded):
             values = to_numpy(recorded[name][:_ROWS])
-            if not look_like_probabilities(values):
+            # Where there is no teacher there may be anything; `check_finite` saw to the rest.
+            values = values[np.isfinite(values).reshape(len(values), -1).all(axis=1)]
+            if len(values) and not look_like_probabilities(values):
                 raise ValueError(
                     f'"teacher_outputs" {name!r} must be probabilities over classes: declare '
                     "logits as `RecordedTeacher(logits=...)`, and independent labels by their "

@@ -20,7 +20,7 @@ from keras_fdkd.distillers.checks import (
     policy_of,
 )
 from keras_fdkd.distillers.chosen_output import ChosenOutput
-from keras_fdkd.distillers.cross_modal import POSITION_WEIGHT, TASK_WEIGHT, CrossModalDistiller
+from keras_fdkd.distillers.cross_modal import COUNTED, CrossModalDistiller
 from keras_fdkd.distillers.teachers import check_teacher
 from keras_fdkd.distillers.term_weights import TermWeight
 from keras_fdkd.features import PREDICTIONS, FeatureTap, check_model
@@ -299,7 +299,8 @@ class FrequencyDistiller(CrossModalDistiller):
             outputs.update(self.predict_teacher(x[TEACHER], batch_size))
         teacher = self._teacher.in_call(outputs, False)
         student = self._student_tap.predict(x[STUDENT], batch_size)
-        teacher, student = map(self._chosen.outputs, (teacher, student))
+        teacher = self._chosen.outputs(teacher, of_teacher=True)
+        student = self._chosen.outputs(student)
         teacher, student = self._steps(teacher, student)
         wanted, made = teacher[band_pair.keys[0]], student[band_pair.keys[1]]
         made = band_pair.predict(ops.convert_to_numpy(made), batch_size)
@@ -313,22 +314,20 @@ class FrequencyDistiller(CrossModalDistiller):
     def terms(
         self, compared: dict[str, Any], y: Any, sample_weight: Any
     ) -> tuple[dict[str, tuple[Any, Any]], dict[str, Any]]:
-        weight = compared.get(POSITION_WEIGHT, sample_weight)
+        found, there = compared[COUNTED]
         sums: dict[str, Any] = {}
         monitors: dict[str, Any] = {}
         for pair, end, of_pair in zip(
             self.pairs, ends_of(len(self.pairs)), compared["pairs"], strict=True
         ):
-            losses, similarity = pair.losses_of(of_pair, weight)
+            losses, similarity = pair.losses_of(of_pair, found.weight, found.valid)
             values = {f"{band}_loss": value for band, value in losses.items()}
             for kind, heads, sides in (
                 ("align", pair.align_heads, 2),
                 ("band_task", pair.band_task_heads, 1),
             ):
                 if heads:
-                    judged = pair.weight_of_labels(
-                        of_pair, compared.get(TASK_WEIGHT, sample_weight)
-                    )
+                    judged = pair.weight_of_labels(of_pair, found.weight, there, found.labelled)
                     values[f"{kind}_loss"] = self._head_losses(y, of_pair[kind], judged, sides)
             for name, value in values.items():
                 value = value if pair.weight == 1 else pair.weight * value
@@ -337,7 +336,7 @@ class FrequencyDistiller(CrossModalDistiller):
         terms = {name: (self.term_weights.tensor(name), value) for name, value in sums.items()}
         return terms, monitors
 
-    def _weight_of_terms(self, sample_weight: Any, teacher_weight: Any) -> Any:
+    def _weight_of_terms(self, sample_weight: Any, valid: Any, teacher_weight: Any) -> Any:
         return sample_weight  # Each pair knows the weights of its teacher.
 
     def _head_losses(self, y: Any, logits: dict[str, Any], sample_weight: Any, sides: int) -> Any:
@@ -375,5 +374,5 @@ def _is_vector(teacher: Any, student: keras.Model, task_output: str | None) -> b
     spec: dict[str, Any] = {}
     if keras.tree.is_nested(tap.spec[PREDICTIONS]) and isinstance(teacher, keras.Model):
         spec = FeatureTap(teacher, {}, TEACHER).spec
-    chosen = ChosenOutput(task_output, tap, spec).outputs(tap.spec)[PREDICTIONS]
+    chosen = ChosenOutput(task_output, tap, spec, teacher).outputs(tap.spec)[PREDICTIONS]
     return len(getattr(chosen, "shape", ())) == 2

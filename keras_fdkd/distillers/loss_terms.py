@@ -10,8 +10,8 @@ from keras import ops
 from keras_fdkd.data import STUDENT, TEACHER
 from keras_fdkd.distillers.checks import check_weights
 from keras_fdkd.distillers.group_tap import group_key
-from keras_fdkd.distillers.masks import both, check_masks, fitted, masks_of
-from keras_fdkd.distillers.presence import times, weight_of
+from keras_fdkd.distillers.masks import both, check_masks, fitted, masks_of, with_samples
+from keras_fdkd.distillers.presence import present, times, weight_of
 from keras_fdkd.distillers.replicas import replicas
 from keras_fdkd.features import PREDICTIONS
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, takes_argument
@@ -154,7 +154,8 @@ class LossTerms:
         for name, loss in self.losses.items():
             keys = self._flat_keys(loss)
             pair = self._select(loss, teacher, student)
-            mask = both(masks_of(keys, teacher, student))
+            weight = weight_of(keys[0], teacher)
+            mask = with_samples(both(masks_of(keys, teacher, student)), present(weight))
             if name in adapters:
                 more = {"index": index} if getattr(loss, "needs_index", False) else {}
                 run = type(adapters[name]).call
@@ -163,11 +164,11 @@ class LossTerms:
                 if mask is not None and takes_argument(run, "there"):
                     more["there"] = samples_of(mask)
                 pair = adapters[name](*pair, training=training, **more)
-            compared[name] = (*pair, mask, weight_of(keys[0], teacher))
+            compared[name] = (*pair, mask, weight)
         return compared
 
     def terms(
-        self, compared: dict[str, Any], weights: Any, y: Any, sample_weight: Any
+        self, compared: dict[str, Any], weights: Any, y: Any, sample_weight: Any, valid: Any
     ) -> dict[str, tuple[Any, Any]]:
         """Return `{log name: (weight, scalar)}`, the weights from a `TermWeights`."""
         terms = {}
@@ -175,9 +176,10 @@ class LossTerms:
             teacher, student, mask, own = compared[name]
             weight = times(sample_weight, own)
             if isinstance(loss, CrossModalLoss):
-                masked = {} if mask is None else {"mask": mask}
+                given = {"mask": mask, "valid": valid}
+                masked = {name: one for name, one in given.items() if one is not None}
                 value = loss.compute_loss(teacher, student, y=y, sample_weight=weight, **masked)
-            elif weight is None:
+            elif weight is None and valid is None:
                 value = loss.compute_loss(teacher, student)
                 if isinstance(loss, _KERAS) and not _divides_by_replicas(loss):
                     value = value / replicas()

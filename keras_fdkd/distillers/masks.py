@@ -42,6 +42,13 @@ def only(mask: Any) -> Any:
     return None if mask is None else ops.cast(mask[..., 0], "bool")
 
 
+def with_samples(mask: Any, there: Any) -> Any:
+    """Return a mask of positions or samples, less the samples that are not there."""
+    if mask is None or there is None:
+        return there if mask is None else mask
+    return ops.logical_and(mask, ops.reshape(there, (-1, *[1] * (len(mask.shape) - 1))))
+
+
 def fitted(mask: Any, output: Any) -> Any:
     """Return a mask in the positions of an output; of other ones, whether a sample has any."""
     if len(mask.shape) == len(output.shape) - 1 and mask.shape[1:] == output.shape[1:-1]:

@@ -5,50 +5,71 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_fdkd.distillers.counted import plain_weight
 from keras_fdkd.distillers.presence import times
 from keras_fdkd.distillers.task import kind_of_task, loss_of_output
 
 
-def takes_missing(loss: Any, metrics: Any) -> bool:
+def takes_missing(loss: Any, metrics: Any, predictions: Any) -> bool:
     """Whether NaN may stand for the labels that a sample lacks.
 
     Args:
         loss: As compiled: the loss of a single output, of values or of independent labels.
         metrics: As compiled. They know no weights, and would count what is not there.
+        predictions: Of the student: one output.
     """
+    if keras.tree.is_nested(predictions):
+        return False
     kind = kind_of_task(loss_of_output(loss, None))
     return kind in ("values", "labels") and not keras.tree.flatten(metrics or [])
 
 
-def labelled(y: Any, sample_weight: Any) -> tuple[Any, Any]:
-    """Return labels without NaN, and weights with which the task counts labelled samples alone.
+def labelled(y: Any) -> tuple[Any, Any]:
+    """Return labels without NaN, and which samples have labels.
 
     Args:
         y: Labels, shape `(batch, ...)`, or `None`.
-        sample_weight: Of samples or positions, or `None`.
 
     Returns:
-        Labels, 0 where there are none, and weights: a mean over all samples is then one over those
-        with labels.
+        Labels, 0 where a sample has none, and 0 or 1 for each sample; `None` if all have some.
 
     Example:
     >>> import numpy as np
-    >>> y, weights = labelled(np.array([[1.0], [np.nan]], "float32"), None)
-    >>> ops.convert_to_numpy(y).ravel().tolist(), ops.convert_to_numpy(weights).tolist()
-    ([1.0, 0.0], [2.0, 0.0])
+    >>> y, there = labelled(np.array([[1.0], [np.nan]], "float32"))
+    >>> ops.convert_to_numpy(y).ravel().tolist(), ops.convert_to_numpy(there).tolist()
+    ([1.0, 0.0], [1.0, 0.0])
     """
-    if y is None or keras.tree.is_nested(y):
-        return y, sample_weight
-    y = ops.convert_to_tensor(y)
-    if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(y.dtype)):
-        return y, sample_weight
-    nothing = ops.isnan(y)
-    if len(y.shape) > 1:  # Where only some are missing NaN stays, and shows.
-        nothing = ops.all(nothing, axis=tuple(range(1, len(y.shape))), keepdims=True)
+    leaves = keras.tree.flatten(y)
+    if len(leaves) != 1 or leaves[0] is None:
+        return y, None
+    leaf = ops.convert_to_tensor(leaves[0])
+    if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(leaf.dtype)):
+        return y, None
+    nothing = ops.isnan(leaf)
+    if len(leaf.shape) > 1:  # Where only some are missing NaN stays, and shows.
+        nothing = ops.all(nothing, axis=tuple(range(1, len(leaf.shape))), keepdims=True)
+    clean = ops.where(nothing, ops.zeros_like(leaf), leaf)
     there = 1.0 - ops.cast(ops.reshape(nothing, (-1,)), "float32")
-    share = ops.mean(there)
-    weights = there / ops.where(share > 0, share, 1.0)
-    if len(y.shape) > 2:  # Keras's masks of positions meet weights of positions alone.
-        ones = ops.ones_like(y[..., 0], dtype="float32")
+    return keras.tree.pack_sequence_as(y, [clean]) if keras.tree.is_nested(y) else clean, there
+
+
+def of_labelled(sample_weight: Any, there: Any, y: Any, is_mean: bool) -> Any:
+    """Return weights with which labelled samples alone count.
+
+    Args:
+        sample_weight: Of samples or positions, or `None`.
+        there: Which samples have labels, or `None`: all.
+        y: Labels.
+        is_mean: Whether what they weigh divides by the number of all samples.
+    """
+    if there is None:
+        return sample_weight
+    share = ops.mean(there) if is_mean else 1.0
+    weights = there / ops.where(share > 0, share, 1.0) if is_mean else there
+    leaf = keras.tree.flatten(y)[0]
+    if len(leaf.shape) > 2:  # Keras's masks of positions meet weights of positions alone.
+        ones = ops.ones_like(leaf[..., 0], dtype="float32")
         weights = ones * ops.reshape(weights, (-1, *[1] * (len(ones.shape) - 1)))
-    return ops.where(nothing, ops.zeros_like(y), y), times(sample_weight, weights)
+    if sample_weight is not None and not keras.tree.is_nested(sample_weight):
+        sample_weight = plain_weight(sample_weight, ops.shape(leaf)[0])
+    return times(sample_weight, weights)

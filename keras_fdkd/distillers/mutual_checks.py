@@ -79,6 +79,12 @@ def check_directions(distillers: Any) -> None:
             f"Received: distillers={distillers!r}."
         )
     for name, inner in distillers.items():
+        if not isinstance(inner.teacher, keras.Model):
+            raise ValueError(
+                "In `MutualDistiller` each direction has one teacher that runs on the other "
+                "modality's inputs. Train with several or recorded teachers one by one. "
+                f"Received: {name!r} with teacher={inner.teacher!r}."
+            )
         if inner._loss_terms.indexed:
             raise ValueError(
                 "A loss that keeps a memory of each sample needs their numbers, which "

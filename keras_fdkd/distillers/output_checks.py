@@ -84,7 +84,8 @@ class OutputChecks:
             unknown = [key for key in self.compared_logits(side) if tap.meaning(key) is None]
             if not unknown or side not in x:
                 continue
-            outputs = self._chosen.outputs(tap.predict_on_batch(first_rows(x[side], _ROWS)))
+            outputs = tap.predict_on_batch(first_rows(x[side], _ROWS))
+            outputs = self._chosen.outputs(outputs, side == TEACHER)
             for key in unknown:
                 value = outputs.get(tap.data_names.get(key, key))
                 if not keras.tree.is_nested(value) and look_like_probabilities(value):

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_fdkd.data.data_sets import to_numpy
+from keras_fdkd.distillers.counted import per_sample
 from keras_fdkd.losses.reduction import weights_like
 from keras_fdkd.masks import mask_key
 
@@ -28,7 +29,7 @@ def without_absent(inputs: Any, weight: Any) -> Any:
         return inputs
     if isinstance(weight, Mapping):
         return {name: without_absent(inputs[name], weight.get(name)) for name in inputs}
-    there = _per_sample(weight) > 0
+    there = mean_present(weight) > 0
 
     def blank(leaf: Any) -> Any:
         if "float" not in keras.backend.standardize_dtype(leaf.dtype):
@@ -67,17 +68,26 @@ def with_presence(
         own = _float(own)
         ones = ops.ones_like(value[..., 0], dtype=own.dtype)
         there = (weights_like(ones, own) * ones > 0)[..., None]
-        if mask_key(name) in outputs:
-            there = ops.logical_and(there, ops.cast(outputs[mask_key(name)], "bool"))
         outputs[name] = ops.where(there, value, ops.zeros_like(value))
-        outputs[mask_key(name)] = there
         outputs[weight_key(name)] = own
+        # Positions are masked where weights are of positions; samples count by their weights.
+        if mask_key(name) in outputs or len(own.shape) > 1:
+            given = outputs.get(mask_key(name), there)
+            outputs[mask_key(name)] = ops.logical_and(there, ops.cast(given, "bool"))
     return outputs
 
 
+def present(weight: Any) -> Any:
+    """Return which samples have a teacher, boolean of shape `(batch,)`, or `None` for all."""
+    return None if weight is None else mean_present(weight) > 0
+
+
 def weight_of(names: Collection[str], outputs: Mapping[str, Any]) -> Any:
-    """Return the weights of the first of some outputs of the teacher that has any, or `None`."""
-    return next((outputs[weight_key(n)] for n in names if weight_key(n) in outputs), None)
+    """Return the weights of some outputs of the teacher, their product; `None` without any."""
+    weight = None
+    for name in names:
+        weight = times(weight, outputs.get(weight_key(name)))
+    return weight
 
 
 def times(sample_weight: Any, weight: Any) -> Any:
@@ -90,18 +100,24 @@ def times(sample_weight: Any, weight: Any) -> Any:
     return first * weights_like(first, second)
 
 
-def scaled(sample_weight: Any, weight: Any) -> Any:
-    """Return weights of samples for a mean over those that have a teacher.
+def scaled(sample_weight: Any, weight: Any, valid: Any = None) -> Any:
+    """Return weights of samples for a mean over those that have a teacher, and are valid.
 
     Args:
-        sample_weight: Shape `(batch,)`, or `None`.
+        sample_weight: Shape `(batch, ...)`, or `None`.
         weight: `"teacher_weight"`, shape `(batch, ...)`, or `None`.
+        valid: 0 to 1, shape `(batch, ...)`, or `None`.
     """
-    if weight is None:
-        return sample_weight
-    weight = _per_sample(weight)
-    share = ops.mean(ops.cast(weight > 0, weight.dtype))
-    return times(sample_weight, weight / ops.where(share > 0, share, 1.0))
+    known = None if valid is None else per_sample(valid)
+    trust = None if weight is None else mean_present(weight)
+    there = None if trust is None else ops.cast(trust > 0, "float32")
+    own = None if sample_weight is None else per_sample(sample_weight)
+    counts = times(known, there)
+    result = times(times(own, known), trust)
+    if counts is None:
+        return result
+    share = ops.mean(counts)
+    return result / ops.where(share > 0, share, 1.0)
 
 
 def check_teacher_weight(weight: Any, teachers: Collection[str | None]) -> None:
@@ -137,8 +153,11 @@ def _float(weight: Any) -> Any:
     return ops.cast(weight, "float32")
 
 
-def _per_sample(weight: Any) -> Any:
+def mean_present(weight: Any) -> Any:
+    """Return one weight a sample: the mean over those positions where there is a teacher."""
     weight = _float(weight)
     if len(weight.shape) < 2:
         return weight
-    return ops.mean(weight, axis=tuple(range(1, len(weight.shape))))
+    axes = tuple(range(1, len(weight.shape)))
+    count = ops.sum(ops.cast(weight > 0, weight.dtype), axis=axes)
+    return ops.sum(weight, axis=axes) / ops.maximum(count, 1.0)

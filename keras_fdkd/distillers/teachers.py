@@ -16,6 +16,7 @@ from keras_fdkd.fingerprints import fingerprint
 from keras_fdkd.recorded_teacher import RecordedTeacher
 
 _INPUTS = "inputs"
+_TAKEN = ("layer", "features", "predictions")  # They begin names of what is read.
 
 
 class FrozenTeacher:
@@ -31,7 +32,10 @@ class FrozenTeacher:
 
     def __init__(self, teacher: Any, reads: Mapping[str, Any]) -> None:
         named = teacher if isinstance(teacher, Mapping) else {None: teacher}
-        self.models = [one for one in named.values() if isinstance(one, keras.Model)]
+        self.named_models = {
+            name: one for name, one in named.items() if isinstance(one, keras.Model)
+        }
+        self.models = list(self.named_models.values())
         if isinstance(teacher, Mapping):
             self.tap: Any = GroupTap(teacher, reads, _tap)
         else:
@@ -39,17 +43,17 @@ class FrozenTeacher:
         self.masks = {f"{name}_mask" for name in reads} & set(self.tap.spec)
         self.names = set(reads)
         self.reads = self.names | self.masks
-        outputs = {name: self._data_names(name) for name in named}
         recorded = {name for name, one in named.items() if isinstance(one, RecordedTeacher)}
+        outputs = {name: self._data_names(name, name in recorded) for name in named}
         self.needs = Needs(outputs, frozenset(recorded), not self.is_frozen)
         self._held_fingerprint: str | None = None
         self._holds = False
 
-    def _data_names(self, teacher: str | None) -> frozenset[str]:
-        """Return the names in data of what is read of one teacher, but for masks."""
-        return frozenset(
-            self.data_name(name) for name in self.names if self.teacher_of(name) == teacher
-        )
+    def _data_names(self, teacher: str | None, with_masks: bool) -> frozenset[str]:
+        """Return the names in data of what is read of one teacher, with masks if it says so."""
+        names = {name for name in self.names if self.teacher_of(name) == teacher}
+        masks = {f"{name}_mask" for name in names} & self.masks if with_masks else set()
+        return frozenset(map(self.data_name, names | masks))
 
     def data_name(self, name: str) -> str:
         """Return the name that an output has in `"teacher_outputs"`."""
@@ -59,13 +63,21 @@ class FrozenTeacher:
         """Return which of several teachers gives what is read under `name`."""
         return self.tap.teacher_of(name) if isinstance(self.tap, GroupTap) else None
 
-    def run_reads(self) -> set[str]:
-        """Return the names in data of what is read of teachers that run, masks too."""
+    def run_reads(self, inputs: Any = None) -> set[str]:
+        """Return the names in data of what is read of teachers that run, masks too.
+
+        Args:
+            inputs: Of several teachers, a dict of those that are asked. Defaults to `None`: all.
+        """
+        some = self.needs.has_names and isinstance(inputs, Mapping)
+        asked = {
+            name: self.teacher_of(name.removesuffix("_mask") if name in self.masks else name)
+            for name in self.reads
+        }
         return {
             self.data_name(name)
-            for name in self.reads
-            if self.teacher_of(name.removesuffix("_mask") if name in self.masks else name)
-            not in self.needs.recorded
+            for name, teacher in asked.items()
+            if teacher not in self.needs.recorded and (not some or teacher in inputs)
         }
 
     def before_step(self, inputs: Any, variables: list, values: list | None, step: Any) -> Any:
@@ -95,8 +107,8 @@ class FrozenTeacher:
         """Return the fingerprint of the weights; while `fit` runs, it is computed once."""
         if self._held_fingerprint is not None:
             return self._held_fingerprint
-        found = [fingerprint(model) for model in self.models]
-        one = found[0] if len(found) == 1 else _joined(found)
+        found = {str(name): fingerprint(model) for name, model in self.named_models.items()}
+        one = found["None"] if "None" in found else _joined(found)
         if self._holds:
             self._held_fingerprint = one
         return one
@@ -130,10 +142,11 @@ def check_teacher(teacher: Any) -> None:
         )
     named = teacher if isinstance(teacher, Mapping) else {"teacher": teacher}
     for name, one in named.items():
-        if not isinstance(name, str) or not name or ":" in name or "/" in name:
+        wrong = not isinstance(name, str) or not name or ":" in name or "/" in name
+        if wrong or name in _TAKEN:
             raise ValueError(
-                "Names of teachers must be strings without ':' and '/'. Received: "
-                f"{name!r} in `teacher`."
+                f"Names of teachers must be strings without ':' and '/', and none of {_TAKEN}. "
+                f"Received: {name!r} in `teacher`."
             )
         if one is None:
             raise ValueError(
@@ -159,5 +172,5 @@ def _tap(teacher: Any, reads: dict[str, Any]) -> Any:
     return FeatureTap(teacher, paths, "teacher")
 
 
-def _joined(fingerprints: list[str]) -> str:
-    return hashlib.blake2b("".join(fingerprints).encode(), digest_size=8).hexdigest()
+def _joined(fingerprints: dict[str, str]) -> str:
+    return hashlib.blake2b(str(sorted(fingerprints.items())).encode(), digest_size=8).hexdigest()

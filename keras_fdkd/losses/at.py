@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_fdkd.arguments import check_number
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
+from keras_fdkd.losses.masking import of_channels
 from keras_fdkd.losses.pairs import check_map_sizes, check_outputs
 from keras_fdkd.numerics import adaptive_average, full_precision, unit
 
@@ -83,8 +84,7 @@ class AT(CrossModalLoss):
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
         if mask is not None:  # What is masked is nowhere active.
-            valid = ops.expand_dims(ops.cast(mask, "bool"), -1)
-            teacher, student = (ops.where(valid, x, 0.0) for x in (teacher, student))
+            teacher, student = (ops.where(of_channels(mask, x), x, 0.0) for x in (teacher, student))
         positions = tuple(range(1, len(student.shape) - 1))
         for axis in positions:
             sizes = teacher.shape[axis], student.shape[axis]

@@ -146,6 +146,7 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
         y: Any = None,
         sample_weight: Any = None,
         mask: Any = None,
+        valid: Any = None,
         **kwargs: Any,
     ) -> Any:
         """Return the scalar loss: the mean over all that counts, times `sample_weight`.
@@ -155,7 +156,9 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
             student_outputs: The same, of the student.
             y: Labels, see `call`.
             sample_weight: Shape `(batch,)` or, of positions, `(batch, ...)`; or `None`.
-            mask: Boolean, shape `(batch, ...)`: the positions that count; or `None` for all.
+            mask: Boolean, shape `(batch,)` or `(batch, ...)`: the samples or positions that are
+                there on both sides; or `None` for all.
+            valid: 0 to 1, of the same shapes: those that count; or `None` for all.
             **kwargs: Ignored, as `keras.distillation.Distiller` may pass more.
         """
         if self.gives_positions():
@@ -163,7 +166,7 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
         else:
             masked = {"mask": mask} if takes_argument(type(self).call, "mask") else {}
             values = self.call(teacher_outputs, student_outputs, y, **masked)
-        return weighted_mean(values, sample_weight, mask)
+        return weighted_mean(values, sample_weight, mask, valid)
 
     def get_config(self) -> dict[str, Any]:
         return {

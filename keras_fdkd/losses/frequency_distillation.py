@@ -165,16 +165,20 @@ class FrequencyDistillation(CrossModalLoss):
         of_sides = isinstance(mask, tuple)
         masks = mask if of_sides else (mask, mask)
         along_channels = self._axes(teacher) == (len(teacher.shape) - 1,)
-        found = [valid for valid in masks if valid is not None]
+        found = [one for one in masks if one is not None]
+        of_sides = of_sides and all(len(one.shape) > 1 for one in found)
+        if all(len(one.shape) < 2 for one in found):  # Which samples are there is all they say.
+            along_channels = True
+            mask = found[0] if found else None
         if found and (of_sides or not along_channels):
             if len(teacher.shape) == 3:
                 steps = teacher.shape[1] if teacher.shape[1] is not None else ops.shape(teacher)[1]
                 teacher, student = (
-                    resampled(side, steps, valid)
-                    for side, valid in zip((teacher, student), masks, strict=True)
+                    resampled(side, steps, one)
+                    for side, one in zip((teacher, student), masks, strict=True)
                 )
             # What is left is which samples have any position.
-            there = [samples_of(valid) for valid in found]
+            there = [samples_of(one) for one in found]
             mask = there[0] if len(there) == 1 else ops.logical_and(*there)
         check_same_shape(self, teacher, student, slice(1, None))  # Sizes may have been unknown.
         return teacher, student, None if isinstance(mask, tuple) else mask
@@ -184,13 +188,15 @@ class FrequencyDistillation(CrossModalLoss):
         bands: dict[str, tuple[Any, Any]],
         sample_weight: Any,
         mask: Any = None,
+        valid: Any = None,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the losses of the bands whose weight is not 0, and the mean cosine of all.
 
         Args:
             bands: By name, a pair of what `split` made of teacher and student.
             sample_weight: Shape `(batch,)` or, of positions, `(batch, ...)`; or `None`.
-            mask: Boolean, shape `(batch, ...)`: the positions that count; or `None` for all.
+            mask: Boolean, shape `(batch,)` or `(batch, ...)`: what is there; or `None` for all.
+            valid: 0 to 1, of the same shapes: what counts; or `None` for all.
         """
         losses, similarity = {}, {}
         for band, pair in bands.items():
@@ -202,24 +208,23 @@ class FrequencyDistillation(CrossModalLoss):
             similarity[band] = valid_mean(cosine, mask)
             if band in self.compared:
                 compared = units if self.standardize else pair
-                losses[band] = self._band_loss(band, compared, sample_weight, mask)
+                losses[band] = self._band_loss(band, compared, sample_weight, mask, valid)
         return losses, similarity
 
     def _axes(self, feature: Any) -> tuple[int, ...]:
         return axes_of(self.axis, feature.shape)
 
-    def _band_loss(self, band: str, pair: Any, sample_weight: Any, mask: Any) -> Any:
+    def _band_loss(self, band: str, pair: Any, sample_weight: Any, mask: Any, valid: Any) -> Any:
         loss, rank = self.band_losses[band], len(pair[0].shape)
-        weighs_positions = sample_weight is not None and len(sample_weight.shape) > 1
         tells_positions = rank > 2 and self._axes(pair[0]) == (rank - 1,)
-        masks_positions = mask is not None and len(mask.shape) > 1
-        if not tells_positions or not (weighs_positions or masks_positions):
+        given = [one for one in (sample_weight, mask, valid) if one is not None]
+        if not tells_positions or all(len(one.shape) < 2 for one in given):
             flat = [per_sample(value) for value in pair]
             # A band along an axis of positions has none of its own.
-            weights = masked_weights(flat[0][:, 0], sample_weight, mask)
+            weights = masked_weights(flat[0][:, 0], sample_weight, mask, valid)
             return loss(*flat, sample_weight=weights)
         check_positions(loss, f"{band}_loss")
-        return weighted_mean(loss.call(*pair), sample_weight, mask)
+        return weighted_mean(loss.call(*pair), sample_weight, mask, valid)
 
     def check_masked(self, shape: tuple[int | None, ...]) -> None:
         """Raise unless features of this shape that carry a mask can be compared."""
@@ -262,13 +267,14 @@ class FrequencyDistillation(CrossModalLoss):
         y: Any = None,
         sample_weight: Any = None,
         mask: Any = None,
+        valid: Any = None,
         **kwargs: Any,
     ) -> Any:
         pair = teacher_outputs, student_outputs
         teacher, student, mask = self.without_padding(*pair, mask)
         teacher, student = self.split(teacher), self.split(student)
         bands = {band: (teacher[band], student[band]) for band in self.bands}
-        losses, _ = self.compare(bands, sample_weight, mask)
+        losses, _ = self.compare(bands, sample_weight, mask, valid)
         return sum(self.use(f"{band}_weight") * value for band, value in losses.items())
 
     def get_config(self) -> dict[str, Any]:

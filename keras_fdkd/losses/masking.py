@@ -13,7 +13,7 @@ def filled_with_mean(x: Any, axes: tuple[int, ...], mask: Any) -> Any:
     Args:
         x: Shape `(batch, ..., channels)`.
         axes: Over which the mean is taken: all but the last.
-        mask: Boolean, shape `(batch, ...)`, or `None`: `x` as it is.
+        mask: Boolean, shape `(batch, ...)` or `(batch,)`, or `None`: `x` as it is.
 
     Example:
     >>> import numpy as np
@@ -23,7 +23,15 @@ def filled_with_mean(x: Any, axes: tuple[int, ...], mask: Any) -> Any:
     """
     if mask is None:
         return x
-    valid = ops.expand_dims(ops.cast(mask, "bool"), -1)
+    valid = of_channels(mask, x)
     x = ops.where(valid, x, 0.0)
     count = ops.sum(ops.cast(valid, x.dtype), axis=axes, keepdims=True)
     return ops.where(valid, x, ops.sum(x, axis=axes, keepdims=True) / ops.maximum(count, 1.0))
+
+
+def of_channels(mask: Any, x: Any) -> Any:
+    """Return a mask of samples or positions for each entry of `x`, `(batch, ..., 1)`."""
+    mask = ops.cast(mask, "bool")
+    while len(mask.shape) < len(x.shape):
+        mask = ops.expand_dims(mask, -1)
+    return ops.logical_and(mask, ops.ones_like(x[..., :1], dtype="bool"))

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
-from keras_fdkd.losses.masking import filled_with_mean
+from keras_fdkd.losses.masking import filled_with_mean, of_channels
 from keras_fdkd.losses.pairs import check_map_sizes, check_outputs
 from keras_fdkd.numerics import centered, full_precision
 
@@ -89,5 +89,6 @@ def _standard(x: Any, mask: Any) -> Any:
     axes = tuple(range(len(x.shape) - 1))
     offset, norm = centered(filled_with_mean(x, axes, mask), axes)
     # The batch size may be unknown.
-    count = ops.sum(ops.ones_like(x[..., 0]) if mask is None else ops.cast(mask, x.dtype))
+    ones = ops.ones_like(x[..., :1])
+    count = ops.sum(ones if mask is None else ops.cast(of_channels(mask, x), x.dtype))
     return offset / (norm / ops.sqrt(ops.maximum(count - 1.0, 1.0)) + _EPSILON)

@@ -1,5 +1,6 @@
 """The mean of a loss over the samples and positions that count."""
 
+import math
 from typing import Any
 
 import keras
@@ -15,7 +16,9 @@ class _Mean(keras.losses.Loss):
         return y_pred
 
 
-def weighted_mean(values: Any, sample_weight: Any = None, mask: Any = None) -> Any:
+def weighted_mean(
+    values: Any, sample_weight: Any = None, mask: Any = None, valid: Any = None
+) -> Any:
     """Return the mean of `values * sample_weight` over what is not masked, as Keras's losses do.
 
     Args:
@@ -24,6 +27,8 @@ def weighted_mean(values: Any, sample_weight: Any = None, mask: Any = None) -> A
             averaged where the values are of samples, or of fewer positions.
         mask: Boolean, of the same shapes, or `None`: what is false counts neither in the sum nor in
             the number of values. Where the values are of samples, those without any position.
+        valid: 0 to 1, of the same shapes, or `None`: the same, but values of samples, or of fewer
+            positions, count by the mean over their positions.
 
     Returns:
         Scalar; 0 where nothing counts.
@@ -36,32 +41,39 @@ def weighted_mean(values: Any, sample_weight: Any = None, mask: Any = None) -> A
     >>> float(weighted_mean(values, mask=np.array([[True, True], [True, False]])))
     2.0
     """
-    weights = masked_weights(values, sample_weight, mask)
-    if mask is not None:  # What stands where nothing counts may be NaN.
-        values = ops.where(counts(values, mask) > 0, values, 0.0)
+    weights = masked_weights(values, sample_weight, mask, valid)
+    for one in (mask, valid):
+        if one is not None:  # What stands where nothing counts may be NaN.
+            values = ops.where(counts(values, one) > 0, values, 0.0)
     return _Mean(name="mean")(values, values, sample_weight=weights)
 
 
-def masked_weights(values: Any, sample_weight: Any, mask: Any) -> Any:
+def masked_weights(values: Any, sample_weight: Any, *masks: Any, base: Any = None) -> Any:
     """Return weights with which a mean over all `values` is one over what is not masked.
 
     Args:
         values: See `weighted_mean`.
         sample_weight: See `weighted_mean`.
-        mask: See `weighted_mean`.
+        *masks: See `weighted_mean`; each may be `None`. What one of them leaves out does not count.
+        base: The same: over what the mean is taken in any case. Defaults to `None`: all values.
     """
     weights = None if sample_weight is None else weights_like(values, sample_weight)
-    if mask is None:
+    found = [counts(values, mask) for mask in masks if mask is not None]
+    if not found:
         return weights
-    counted = counts(values, mask)
-    share = ops.mean(counted)
+    counted = math.prod(found[1:], start=found[0])
+    if base is None:
+        share = ops.mean(counted)
+    else:
+        base = counts(values, base)
+        share = ops.sum(counted * base) / ops.maximum(ops.sum(base), 1e-12)
     counted = counted * ops.where(share > 0, 1 / ops.where(share > 0, share, 1.0), 0.0)
     return counted if weights is None else weights * counted
 
 
 def counts(values: Any, mask: Any) -> Any:
     """Return how much of what each value stands for is not masked, 0 to 1."""
-    if len(values.shape) == 1:
+    if len(values.shape) == 1 and keras.backend.standardize_dtype(mask.dtype) == "bool":
         mask = samples_of(mask)
     counted = weights_like(values, ops.cast(mask, values.dtype))
     return counted + ops.zeros_like(values)  # one for each value

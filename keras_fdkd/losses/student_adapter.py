@@ -32,6 +32,8 @@ class StudentAdapter(keras.layers.Layer):
         self, teacher: Any, student: Any, training: bool | None = None, valid: Any = None
     ) -> tuple[Any, Any]:
         masked = valid is not None and takes_argument(type(self.regressor).call, "mask")
+        # A projector of maps needs to know of no sample that is left out.
+        masked = masked and getattr(self.regressor, "resamples_steps", True)
         # Keras hands `training` on.
         return teacher, self.regressor(student, **({"mask": valid} if masked else {}))
 
