@@ -20,6 +20,7 @@ from keras_fdkd.distillers.checks import (
     policy_of,
 )
 from keras_fdkd.distillers.chosen_output import ChosenOutput
+from keras_fdkd.distillers.counted import Counted
 from keras_fdkd.distillers.cross_modal import COUNTED, CrossModalDistiller
 from keras_fdkd.distillers.teachers import check_teacher
 from keras_fdkd.distillers.term_weights import TermWeight
@@ -314,7 +315,8 @@ class FrequencyDistiller(CrossModalDistiller):
     def terms(
         self, compared: dict[str, Any], y: Any, sample_weight: Any
     ) -> tuple[dict[str, tuple[Any, Any]], dict[str, Any]]:
-        found, there = compared[COUNTED]
+        plain = Counted(y, sample_weight, None, None), None
+        found, there = compared.get(COUNTED, plain)
         sums: dict[str, Any] = {}
         monitors: dict[str, Any] = {}
         for pair, end, of_pair in zip(
