@@ -106,7 +106,7 @@ def test_preprocessed_by_hand_a_task_predicts_what_it_did():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def deep_lab(channels, size=32):
+def deep_lab(channels, size=64):
     """Return a `DeepLabV3ImageSegmenter` of four classes."""
     models = keras_hub.models
     encoder = models.ResNetBackbone(
@@ -132,7 +132,7 @@ def deep_lab(channels, size=32):
     )
 
 
-def seg_former(channels, size=32):
+def seg_former(channels, size=64):
     """Return a `SegFormerImageSegmenter` of four classes."""
     models = keras_hub.models
     encoder = models.MiTBackbone(
@@ -157,10 +157,10 @@ def test_segmenters(teacher, student):
     teacher, student = teacher(3), student(1)
     rng = np.random.default_rng(0)
     x = {
-        "teacher": rng.normal(size=(4, 32, 32, 3)).astype("float32"),
-        "student": rng.normal(size=(4, 32, 32, 1)).astype("float32"),
+        "teacher": rng.normal(size=(4, 64, 64, 3)).astype("float32"),
+        "student": rng.normal(size=(4, 64, 64, 1)).astype("float32"),
     }
-    y = rng.integers(4, size=(4, 32, 32))
+    y = rng.integers(4, size=(4, 64, 64))
     y[:, :4] = 255
     distiller = FrequencyDistiller(
         teacher,
@@ -180,4 +180,4 @@ def test_segmenters(teacher, student):
     assert history["low_loss"][-1] < history["low_loss"][0]
     assert history["kd_loss"][-1] < history["kd_loss"][0]
     assert 0 <= history["iou"][-1] <= 1
-    assert distiller.predict(x["student"], verbose=0).shape == (4, 32, 32, 4)
+    assert distiller.predict(x["student"], verbose=0).shape == (4, 64, 64, 4)
