@@ -19,8 +19,8 @@ class WeightSchedule(keras.callbacks.Callback):
             `keras.optimizers.schedules.LearningRateSchedule`, or a function from the number of
             steps to a number >= 0. A term whose weight was 0 when the distiller was made is not
             part of it.
-        every: Integer, number of steps between two settings: on JAX, setting costs a copy of the
-            model's state. Defaults to `1`.
+        every: Integer, number of steps between two settings: on JAX, setting hands the state
+            of the step back to the model and takes it anew. Defaults to `1`.
 
     Raises:
         ValueError: If `weights` is no such dict, or, when training begins, names something else

@@ -29,7 +29,7 @@ class Needs:
         """Whether there are several teachers, by name."""
         return None not in self.outputs
 
-    def sides(self, x: Any) -> list[list[str]]:
+    def sides(self) -> list[list[str]]:
         """Return the keys that data may have, sorted, as far as these depend on the teachers."""
         live = [["student", "teacher"]] if not self.recorded else []
         whole = [["student", "teacher_outputs"]]

@@ -49,7 +49,7 @@ def check_pair(
     """
     needs = needs if isinstance(needs, Needs) else Needs({None: frozenset(needs)})
     sides = sorted(set(x) - {INDEX, TEACHER_WEIGHT}) if isinstance(x, Mapping) else None
-    if sides not in needs.sides(x):
+    if sides not in needs.sides():
         came = f"a dict with the keys {sorted(x)}" if sides is not None else type(x).__name__
         raise ValueError(
             f"Training data must be a dict {needs.form()} with the inputs of both models for the "

@@ -7,12 +7,11 @@ import keras
 from keras import ops
 
 from keras_fdkd.arguments import is_integer
+from keras_fdkd.data import TEACHER
 from keras_fdkd.distillers.counted import per_sample
 from keras_fdkd.distillers.presence import mean_present, weight_key
 from keras_fdkd.layers import StepResampler
 from keras_fdkd.masks import mask_key
-
-TEACHERS = "teacher"
 
 
 class CommonSteps:
@@ -46,7 +45,7 @@ class CommonSteps:
         self.teacher_spec, self.student_spec = dict(teacher[1]), dict(student[1])
         if steps is None:
             return
-        is_teachers = isinstance(steps, str) and steps == TEACHERS
+        is_teachers = isinstance(steps, str) and steps == TEACHER
         if not is_teachers and not is_integer(steps, 1):
             raise ValueError(
                 "`time_steps` must be a positive integer, 'teacher' or `None`. "

@@ -293,15 +293,15 @@ class CrossModalDistiller(PairedModel):
     ) -> Any:
         predictions, compared = _split(x, y_pred)
         y, there = labelled(y) if self._allows_missing_labels else (y, None)
-        is_mean = getattr(self._chosen.loss(self.loss), "reduction", None) not in _NO_MEANS
+        loss = self._chosen.loss(self.loss)
+        is_mean = getattr(loss, "reduction", None) not in _NO_MEANS
         task_weight = of_labelled(sample_weight, there, y, is_mean)
         total = self._task_loss(x, y, predictions, _copies(task_weight), training)
         logs = {"task_loss": total * replicas()}
         size = ops.shape(keras.tree.flatten(x)[0])[0]
         if compared is not None:
-            ignored = ignored_class(self._chosen.loss(self.loss))
             y, given = self._chosen.labels(y), self._chosen.labels(sample_weight)
-            found = counted(y, given, ignored, size)
+            found = counted(y, given, ignored_class(loss), size)
             weight, valid = map(self._steps.weights, (found.weight, found.valid))
             of_losses = compared.pop(_LOSSES, {})
             # Labels of steps do not belong to steps that were resampled.

@@ -93,7 +93,8 @@ class FrequencyDistiller(CrossModalDistiller):
             sum. Defaults to `None`: ones.
         cutoff, axis, standardize, low_weight, high_weight, low_loss, high_loss: See
             `keras_fdkd.losses.FrequencyDistillation`. `axis` is `-1` for channels, or an axis of
-            the teacher's feature with an order of its own, such as time.
+            the teacher's feature with an order of its own, such as time; `(1, 2)` for height and
+            width of maps.
         align_weight: Float >= 0, weight of the sum of the four cross-entropies of the shared
             classifiers, which judge by the compiled loss: classes, independent labels, or values.
             0 removes the classifiers. Where the student has an output at each position (pixel,
@@ -103,7 +104,7 @@ class FrequencyDistiller(CrossModalDistiller):
         band_task_weight: Float >= 0, weight of the authors' task heads, one on each student band.
             Defaults to `0.0`: no such heads.
         align_loss: `keras.losses.Loss` that takes labels and the logits of a head, or `None` to
-            use the compiled cross-entropy on logits. Defaults to `None`.
+            use the compiled loss, a cross-entropy on logits. Defaults to `None`.
         projector: `"auto"` for a `FeatureProjector` from student to teacher size where the sizes
             differ, a `keras.Layer` that maps the student's feature to the shape of the teacher's,
             or `None` to refuse. A list of these for several pairs. Defaults to `"auto"`.
@@ -243,7 +244,7 @@ class FrequencyDistiller(CrossModalDistiller):
         """Configure training, see `keras.Model.compile`.
 
         Raises:
-            ValueError: If a head needs labels and `loss` is no cross-entropy.
+            ValueError: If there are heads and `loss` is none of Keras that can judge them.
         """
         super().compile(*args, **kwargs)
         self._align_loss = None
@@ -324,12 +325,14 @@ class FrequencyDistiller(CrossModalDistiller):
         ):
             losses, similarity = pair.losses_of(of_pair, found.weight, found.valid)
             values = {f"{band}_loss": value for band, value in losses.items()}
+            judged = None
+            if self._has_heads():
+                judged = pair.weight_of_labels(of_pair, found.weight, there, found.labelled)
             for kind, heads, sides in (
                 ("align", pair.align_heads, 2),
                 ("band_task", pair.band_task_heads, 1),
             ):
                 if heads:
-                    judged = pair.weight_of_labels(of_pair, found.weight, there, found.labelled)
                     values[f"{kind}_loss"] = self._head_losses(y, of_pair[kind], judged, sides)
             for name, value in values.items():
                 value = value if pair.weight == 1 else pair.weight * value

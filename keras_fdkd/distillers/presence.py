@@ -33,7 +33,7 @@ def without_absent(inputs: Any, weight: Any) -> Any:
 
     def blank(leaf: Any) -> Any:
         if "float" not in keras.backend.standardize_dtype(leaf.dtype):
-            return leaf  # Numbers and texts are never broken.
+            return leaf  # Whole numbers and texts are never broken.
         leaf = ops.convert_to_tensor(leaf)
         return ops.where(ops.reshape(there, (-1, *[1] * (len(leaf.shape) - 1))), leaf, 0.0)
 
@@ -48,7 +48,8 @@ def with_presence(
 ) -> dict[str, Any]:
     """Return the teacher's outputs, and beside each its mask and its weights.
 
-    Where the weight is 0, the mask is false, and what stood there is 0.
+    Where the weight is 0, what stood there is 0. Masks are made where weights are of positions, and
+    changed where there were some; `present` tells of samples.
 
     Args:
         outputs: Tensors by name; masks of some may stand beside them.
