@@ -43,8 +43,6 @@ def labelled(y: Any) -> tuple[Any, Any]:
     if len(leaves) != 1 or leaves[0] is None:
         return y, None
     leaf = ops.convert_to_tensor(leaves[0])
-    if getattr(leaf.shape, "rank", 0) is None:  # TensorFlow may not know it: NaN stays, and shows.
-        return y, None
     if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(leaf.dtype)):
         return y, None
     nothing = ops.isnan(leaf)
