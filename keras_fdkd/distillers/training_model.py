@@ -66,11 +66,11 @@ class TrainingModel(Resumable):
         optimizer = getattr(self, "optimizer", None)
         if optimizer is None:
             return None
-        if state is None:
-            return optimizer.iterations
-        # By name: with accumulated gradients `iterations` is computed, from what has no value here.
+        # By name: with accumulated gradients `iterations` counts updates, not steps, and is computed.
         numbers = [i for i, v in enumerate(optimizer.variables) if v.name == "iteration"]
-        return state[2][numbers[-1]] if numbers else None
+        if not numbers:
+            return None
+        return optimizer.variables[numbers[-1]] if state is None else state[2][numbers[-1]]
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         with running(self), self._state_kept():
