@@ -66,7 +66,7 @@ class TrainingModel(Resumable):
         optimizer = getattr(self, "optimizer", None)
         if optimizer is None:
             return None
-        # By name: with accumulated gradients `iterations` counts updates, not steps, and is computed.
+        # By name: of accumulated gradients `iterations` counts updates, not steps.
         numbers = [i for i, v in enumerate(optimizer.variables) if v.name == "iteration"]
         if not numbers:
             return None

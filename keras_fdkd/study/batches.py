@@ -1,0 +1,113 @@
+"""Batches that are the same for every method."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_fdkd.study.rows import take
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled batches of one size, the same for every trainer that gets the same seed.
+
+    Where labels are hidden, half of each batch are labelled samples, so that the task is learned
+    at a steady rate; an epoch is as many batches as all samples would fill. No sample is twice in a
+    batch, so a batch is smaller where there are too few samples.
+
+    Args:
+        x: Dict of sources by what a distiller calls them, or the source of a plain model.
+        rows: Row numbers of the training fold, shape `(n,)`.
+        labels: Of these rows.
+        labelled: Whether each of these rows has labels.
+        batch_size: Samples in a batch.
+        seed: Of the order.
+        weighted: Whether to leave samples whose labels are NaN out by weights, as a plain model
+            does not do so by itself.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        labelled: np.ndarray,
+        batch_size: int,
+        seed: int,
+        weighted: bool = False,
+    ) -> None:
+        super().__init__()
+        self.x, self.rows, self.labels, self.batch_size = x, rows, labels, batch_size
+        self.there = labelled
+        self.weighted = weighted and labels.dtype.kind == "f" and not labelled.all()
+        self._halves = [np.flatnonzero(labelled), np.flatnonzero(~labelled)]
+        self._rng = np.random.default_rng(seed)
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return max(1, len(self.rows) // self.batch_size)
+
+    def on_epoch_end(self) -> None:
+        """Draw the order of the next epoch."""
+        labelled, unlabelled = self._halves
+        some = len(labelled) if not len(unlabelled) else -(-self.batch_size // 2)
+        some = min(self.batch_size, len(labelled), some)
+        rest = min(self.batch_size - some, len(unlabelled))
+        drawn = [self._draw(*part) for part in ((labelled, some), (unlabelled, rest)) if part[1]]
+        self._order = np.concatenate(drawn, axis=1)
+
+    def _draw(self, positions: np.ndarray, size: int) -> np.ndarray:
+        """Return positions for each batch, none twice in a batch."""
+        whole = len(positions) // size
+        passes = -(-len(self) // whole)
+        drawn = [self._rng.permutation(positions)[: whole * size] for _ in range(passes)]
+        return np.concatenate(drawn).reshape(-1, size)[: len(self)]
+
+    def __getitem__(self, step: int) -> tuple[Any, ...]:
+        places = self._order[step]
+        labels = self.labels[places]
+        if isinstance(self.x, Pair):
+            return self.x.take(self.rows, places), labels
+        x = take(self.x, self.rows[places])
+        if not self.weighted:
+            return x, labels
+        there = self.there[places].astype("float32")
+        return x, np.nan_to_num(labels), there / there.mean()
+
+
+class InOrder(keras.utils.PyDataset):
+    """All rows of a fold, one after another.
+
+    Args:
+        x: A source.
+        rows: Row numbers, shape `(n,)`.
+        labels: Of these rows, or `None` for batches of inputs alone.
+        batch_size: Samples in a batch.
+    """
+
+    def __init__(
+        self, x: Any, rows: np.ndarray, labels: np.ndarray | None, batch_size: int
+    ) -> None:
+        super().__init__()
+        self.x, self.rows, self.labels, self.batch_size = x, rows, labels, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __getitem__(self, step: int) -> tuple[Any, ...]:
+        part = slice(step * self.batch_size, (step + 1) * self.batch_size)
+        x = take(self.x, self.rows[part])
+        return (x,) if self.labels is None else (x, self.labels[part])
+
+
+class Pair:
+    """What a distiller is trained on: sources by row, and the teacher's outputs by position."""
+
+    def __init__(self, sources: dict[str, Any], outputs: Any = None) -> None:
+        self.sources, self.outputs = sources, outputs
+
+    def take(self, rows: np.ndarray, places: np.ndarray) -> dict[str, Any]:
+        x = {name: take(source, rows[places]) for name, source in self.sources.items()}
+        if self.outputs is not None:
+            x["teacher_outputs"] = take(self.outputs, places)
+        return {**x, "index": places}

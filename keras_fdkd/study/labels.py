@@ -1,0 +1,92 @@
+"""Labels of a study: which samples have one, and how some are hidden."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+UNLABELLED = -1
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels, -1 (integers) or NaN (floats) in the whole row of a sample that has none.
+
+    Args:
+        values: Shape `(samples, ...)`.
+    """
+
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, values: Any) -> "Labels":
+        """Check labels.
+
+        Raises:
+            ValueError: If they are no array of numbers, or some of a sample's labels are NaN.
+        """
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf" or not values.ndim:
+            raise ValueError(
+                "`labels` must be one NumPy array of integers (classes) or floats, with a row for "
+                "each sample. Number the classes first, for example with scikit-learn's "
+                f"`LabelEncoder`. Received: {_described(values)}."
+            )
+        if values.dtype.kind == "u":  # There is no -1 in it.
+            values = values.astype("int64")
+        nothing = np.isnan(values.reshape(len(values), -1)) if values.dtype.kind == "f" else None
+        if nothing is not None and (some := nothing.any(1) & ~nothing.all(1)).any():
+            raise ValueError(
+                "A sample must have all its labels or none (NaN in all of them). Received: NaN in "
+                f"some labels of {some.sum()} samples, the first: {np.flatnonzero(some)[:5]}."
+            )
+        found = cls(values)
+        if not found.labelled.any():
+            raise ValueError("`labels` must hold labels. Received: none of the samples has one.")
+        return found
+
+    @cached_property
+    def labelled(self) -> np.ndarray:
+        """Whether a sample has labels, shape `(samples,)`."""
+        flat = self.values.reshape(len(self.values), -1)
+        if self.values.dtype.kind == "f":
+            return ~np.isnan(flat).all(1)
+        return (flat != UNLABELLED).any(1)
+
+    @property
+    def classes(self) -> np.ndarray | None:
+        """One class a sample, shape `(samples,)`, or `None` if labels are something else."""
+        is_class = self.values.dtype.kind == "i" and self.values.size == len(self.values)
+        return self.values.ravel() if is_class else None
+
+    def strata(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return the classes of rows if each has at least two of them, else `None`."""
+        if self.classes is None:
+            return None
+        classes = self.classes[rows]
+        return classes if np.unique(classes, return_counts=True)[1].min() > 1 else None
+
+    def hidden(self, rows: np.ndarray, keep: int | None, seed: int) -> np.ndarray:
+        """Return the labels of rows with `keep` of them left, in the proportions of the classes.
+
+        Args:
+            rows: Row numbers, shape `(n,)`.
+            keep: How many stay; `None` for all.
+            seed: Of the draw.
+        """
+        labels = self.values[rows].copy()
+        there = np.flatnonzero(self.labelled[rows])
+        if keep is None or keep >= len(there):
+            return labels
+        _, dropped = train_test_split(
+            there, train_size=keep, stratify=self.strata(rows[there]), random_state=seed
+        )
+        labels[dropped] = np.nan if labels.dtype.kind == "f" else UNLABELLED
+        return labels
+
+
+def _described(values: Any) -> str:
+    if isinstance(values, np.ndarray):
+        return f"an array of {values.dtype}, shape {values.shape}"
+    return type(values).__name__

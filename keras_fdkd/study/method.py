@@ -1,0 +1,85 @@
+"""Method: one way to distil, and the settings that tuning may try."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+
+Setting = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to train a student with a teacher, and the settings that tuning may try.
+
+    With as many trials as `candidates`, or fewer, a study tries the candidates in their order, so
+    the first one is the setting of whoever tunes nothing. Further trials search `space`.
+
+    Args:
+        make: Function `(teacher, student, **setting) -> distiller`. If it has a parameter
+            `samples`, it gets the number of training samples.
+        candidates: Settings, the first is the default. Defaults to `({},)`: nothing to choose.
+        space: `optuna.distributions` by argument, in which further trials search. Defaults to no
+            search.
+        title: In tables and pictures. Defaults to `""`, its name in the study.
+        when: In which situation to try it, a sentence. Defaults to `""`.
+        source: Where it comes from. Defaults to `""`.
+        changes_teacher: Whether training changes the teacher, so that its outputs cannot be
+            computed once. Defaults to `False`.
+
+    Raises:
+        ValueError: If `make` is no function, there is no candidate, or `space` is not as said.
+
+    Example:
+    >>> from keras_fdkd import CrossModalDistiller
+    >>> from keras_fdkd.losses import KD
+    >>> def warm(teacher, student, temperature):
+    ...     losses = [KD(temperature=temperature)]
+    ...     return CrossModalDistiller(teacher, student, losses=losses)
+    >>> method = Method(warm, candidates=({"temperature": 4.0}, {"temperature": 8.0}))
+    >>> method.default
+    {'temperature': 4.0}
+    """
+
+    make: Callable[..., Any]
+    candidates: tuple[Setting, ...] = ({},)
+    space: Mapping[str, BaseDistribution] = field(default_factory=dict)
+    title: str = ""
+    when: str = ""
+    source: str = ""
+    changes_teacher: bool = False
+
+    def __post_init__(self) -> None:
+        if not callable(self.make):
+            raise ValueError(
+                "`make` must be a function `(teacher, student, **setting) -> distiller`. "
+                f"Received: make={self.make!r}."
+            )
+        fine = isinstance(self.candidates, (list, tuple)) and all(
+            isinstance(candidate, Mapping) for candidate in self.candidates
+        )
+        if not fine or not self.candidates:
+            raise ValueError(
+                "`candidates` must be a tuple of dicts, at least one. "
+                f"Received: candidates={self.candidates!r}."
+            )
+        try:
+            json.dumps(self.candidates)
+        except TypeError as error:
+            raise ValueError(
+                "`candidates` are written to files, so they must hold numbers, strings, lists, "
+                f"dicts and `None`. Received: candidates={self.candidates!r}."
+            ) from error
+        for name, distribution in self.space.items():
+            if not isinstance(distribution, BaseDistribution):
+                raise ValueError(
+                    "`space` must be a dict of `optuna.distributions` by argument. "
+                    f"Received: {name}={distribution!r}."
+                )
+
+    @property
+    def default(self) -> Setting:
+        """The first candidate."""
+        return dict(self.candidates[0])

@@ -1,0 +1,143 @@
+"""Models and methods are tried once before the first run."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_fdkd.distillers.labels import ignored_class
+from keras_fdkd.distillers.task import kind_of_task
+from keras_fdkd.study.labels import UNLABELLED, Labels
+from keras_fdkd.study.method import Method
+from keras_fdkd.study.method_table import methods as known_methods
+from keras_fdkd.study.protocol import Protocol
+from keras_fdkd.study.rows import take
+from keras_fdkd.study.runs import make_distiller
+from keras_fdkd.study.work import NONE, TEACHER, Work, new_model
+
+
+def named_methods(given: Sequence[Any]) -> dict[str, Method]:
+    """Return methods by name, each with a title.
+
+    Args:
+        given: Names of `keras_fdkd.study.methods`, or pairs of a name and a `Method` or function.
+
+    Raises:
+        ValueError: If one is something else, or a name is there twice.
+    """
+    found: dict[str, Method] = {}
+    if not isinstance(given, (list, tuple)) or not given:
+        raise ValueError(f"`methods` must be a list of methods. Received: methods={given!r}.")
+    for one in given:
+        name, method = (one, known_methods.get(one)) if isinstance(one, str) else _named(one)
+        if method is None:
+            raise ValueError(
+                f"`methods` must hold names of {sorted(known_methods)}, or pairs of a name of your "
+                f"own and a `Method` or a function `(teacher, student) -> distiller`. "
+                f"Received: {one!r}."
+            )
+        if name in found or name in (NONE, TEACHER):
+            raise ValueError(
+                f"Each method needs a name of its own, other than '{NONE}' (which is always "
+                f"there) and '{TEACHER}'. Received: {name!r}."
+            )
+        found[name] = method if method.title else dataclasses.replace(method, title=name)
+    return found
+
+
+def _named(pair: Any) -> tuple[str, Method | None]:
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not isinstance(pair[0], str):
+        return "", None
+    name, made = pair
+    return name, made if isinstance(made, Method) else Method(made) if callable(made) else None
+
+
+def check_hidden(labels: Labels, loss: Any, are_hidden: bool) -> None:
+    """Raise if a loss would take -1 for a class, where samples have no label."""
+    if not are_hidden or labels.values.dtype.kind != "i":
+        return
+    kind = kind_of_task(loss)
+    if kind == "classes" and ignored_class(loss) != UNLABELLED:
+        raise ValueError(
+            "Samples without a label have -1, which the loss must leave out: "
+            "`keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)`. "
+            f"Received: compile['loss']={loss!r}."
+        )
+    if kind in ("labels", "values"):
+        raise ValueError(
+            "Where samples have no label, values and independent labels must be floats, so that "
+            f"NaN can stand for what is missing. Received: labels of {labels.values.dtype}."
+        )
+
+
+def checked_protocol(work: Work) -> Protocol:
+    """Try student, teacher and every method, and return the protocol with its score.
+
+    Raises:
+        ValueError: If one does not fit the data, the others or the protocol.
+    """
+    rows = work.splits[0].test[:2]
+    student = new_model(work.build_student, work.seeds[0])
+    if not isinstance(student, keras.Model):
+        raise ValueError(
+            "`build_student` must be a function that returns a new `keras.Model`. "
+            f"Received: {type(student).__name__}."
+        )
+    work.protocol.compile_model(student, 1)
+    labels, asked = work.labels.values[rows], {"verbose": 0, "return_dict": True}
+    inputs = take(work.student_inputs, rows)
+    logs = _tried("build_student", student.evaluate, inputs, labels, **asked)
+    score = work.protocol.score or next((name for name in logs if name != "loss"), "loss")
+    if score not in logs:
+        raise ValueError(
+            f"`score` must be one of the metrics in the logs, {list(logs)}. "
+            f"Received: score={score!r}."
+        )
+    protocol = dataclasses.replace(work.protocol, score=score)
+    protocol = dataclasses.replace(protocol, mode=protocol.direction(student))
+    teacher = work.given_teacher if work.build_teacher is None else _new_teacher(work, rows)
+    samples = len(work.splits[0].train)
+    for name, method in work.methods.items():
+        given = method, teacher, student, samples, method.default
+        distiller = _tried(f"methods: '{name}'", make_distiller, *given)
+        if not hasattr(distiller, "student") or not hasattr(distiller, "predict_teacher"):
+            raise ValueError(
+                f"`methods`: '{name}' must make a distiller of this package, such as "
+                f"`FrequencyDistiller`. Received: {type(distiller).__name__}."
+            )
+        _tried(f"methods: '{name}'", protocol.compile_model, distiller, 1)
+    return protocol
+
+
+def _new_teacher(work: Work, rows: np.ndarray) -> keras.Model:
+    models = work.new_teachers()
+    work.protocol.compile_model(models[0], 1)
+    inputs = take(work.teacher_inputs, rows)
+    _tried("build_teacher", models[0].evaluate, inputs, work.labels.values[rows], verbose=0)
+    return work.as_teacher(models)
+
+
+def _tried(name: str, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return action(*args, **kwargs)
+    except Exception as error:  # Models of users may raise anything.
+        raise ValueError(f"`{name}`: {type(error).__name__}: {error}") from error
+
+
+def check_teacher_argument(teacher: Any, build_teacher: Any) -> None:
+    """Raise unless there is either a teacher or a function that makes one to be trained."""
+    if (teacher is None) == (build_teacher is None):
+        raise ValueError(
+            "Give either `teacher=`, a trained one (or a function that loads it), or "
+            "`build_teacher=`, a function that makes one to be trained in each split. "
+            f"Received: teacher={teacher!r}, build_teacher={build_teacher!r}."
+        )
+    if build_teacher is not None and (
+        isinstance(build_teacher, Mapping) or not callable(build_teacher)
+    ):
+        raise ValueError(
+            "`build_teacher` must be a function that returns a new `keras.Model`. "
+            f"Received: build_teacher={build_teacher!r}."
+        )

@@ -1,0 +1,122 @@
+"""Pictures of results."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from keras_fdkd.arguments import check_choice
+from keras_fdkd.study.work import NONE
+
+if TYPE_CHECKING:
+    from keras_fdkd.study.results import Results
+
+_ALONE = {"color": "black", "linestyle": "--"}
+
+
+def draw(results: "Results", kind: str) -> Figure:
+    """Return a picture, see `keras_fdkd.study.Results.plot`."""
+    check_choice("kind", kind, tuple(_KINDS))
+    return _KINDS[kind](results)
+
+
+def _gains(results: "Results") -> Figure:
+    """Each method's gain, a panel for each budget: every split, mean and interval."""
+    figure, axes = _panels(len(results.budgets), 1.4 + 0.45 * len(results.methods))
+    for axis, budget in zip(axes, results.budgets, strict=True):
+        lines = [line for line in results.summaries(budget) if line.method != NONE]
+        axis.axvline(0, color="black", linewidth=0.8)
+        for place, line in enumerate(lines):
+            values = line.gain.values
+            axis.plot(values, [place] * len(values), "o", color="0.6", markersize=4)
+            low, high = line.gain.interval()
+            if np.isfinite(low):
+                axis.plot([low, high], [place, place], color="C0", linewidth=2)
+            axis.plot(line.gain.mean, place, "D", color="C0", markersize=6)
+        axis.set_yticks(range(len(lines)), [line.title for line in lines])
+        axis.set_ylim(len(lines) - 0.5, -0.5)
+        axis.set_title(_labels(budget), fontsize=10)
+    figure.supxlabel(
+        f"improvement of {results.info['score']} over no distillation: splits, mean, 95 % interval",
+        fontsize=9,
+    )
+    return figure
+
+
+def _curves(results: "Results") -> Figure:
+    """Validation score by epoch, mean over runs, a panel for each budget."""
+    figure, axes = _panels(len(results.budgets), 3.2)
+    for axis, budget in zip(axes, results.budgets, strict=True):
+        for number, method in enumerate((NONE, *results.methods)):
+            rows = list(results.runs(method, budget).values())
+            if not rows:
+                continue
+            mean = np.nanmean([row["curve"] for row in rows], 0)
+            style = _ALONE if method == NONE else {"color": f"C{number - 1}"}
+            axis.plot(np.arange(1, len(mean) + 1), mean, label=results.title(method), **style)
+        axis.set_title(_labels(budget), fontsize=10)
+        axis.grid(alpha=0.3)
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel(f"validation {results.info['score']}", fontsize=9)
+    return _with_legend(figure, axes)
+
+
+def _budgets(results: "Results") -> Figure:
+    """Score against the number of labels."""
+    figure, axes = _panels(1, 3.6)
+    counts = {budget: budget or results.info["labelled"] for budget in results.budgets}
+    for number, method in enumerate((NONE, *results.methods)):
+        lines = [
+            line
+            for budget in sorted(counts, key=counts.__getitem__)
+            for line in results.summaries(budget)
+            if line.method == method
+        ]
+        style = _ALONE if method == NONE else {"color": f"C{number - 1}"}
+        labels = [counts[line.budget] for line in lines]
+        scores = [line.score for line in lines]
+        axes[0].plot(labels, scores, marker="o", label=results.title(method), **style)
+    axes[0].set_xscale("log")
+    axes[0].set_xlabel("labels in training")
+    axes[0].set_ylabel(f"test {results.info['score']}")
+    axes[0].grid(alpha=0.3)
+    return _with_legend(figure, axes)
+
+
+def _cost(results: "Results") -> Figure:
+    """Score against the time of a step, a panel for each budget."""
+    figure, axes = _panels(len(results.budgets), 3.2)
+    for axis, budget in zip(axes, results.budgets, strict=True):
+        for line in results.summaries(budget):
+            number = -1 if line.method == NONE else results.methods.index(line.method)
+            color = "black" if line.method == NONE else f"C{number}"
+            axis.plot(line.cost, line.score, "o", color=color, label=line.title)
+        axis.set_title(_labels(budget), fontsize=10)
+        axis.grid(alpha=0.3)
+    figure.supxlabel("time of a step, no distillation = 1 (a frozen teacher apart)", fontsize=9)
+    figure.supylabel(f"test {results.info['score']}", fontsize=9)
+    return _with_legend(figure, axes)
+
+
+def _panels(count: int, height: float) -> tuple[Figure, list[Any]]:
+    figure = Figure(figsize=(1.5 + 4.2 * count, height + 0.6), layout="constrained")
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _with_legend(figure: Figure, axes: list[Any]) -> Figure:
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize="small")
+    return figure
+
+
+def _labels(budget: int | None) -> str:
+    return "all labels" if budget is None else f"{budget} labels"
+
+
+_KINDS: dict[str, Callable[["Results"], Figure]] = {
+    "gains": _gains,
+    "curves": _curves,
+    "budgets": _budgets,
+    "cost": _cost,
+}

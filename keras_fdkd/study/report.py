@@ -1,0 +1,73 @@
+"""A report in Markdown: advice, tables, pictures, and how it was done."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keras_fdkd.study.tables import HEAD, cells, heading
+from keras_fdkd.study.work import NONE
+
+if TYPE_CHECKING:
+    from keras_fdkd.study.results import Results
+
+_PICTURES = {
+    "gains": "Improvements over no distillation.",
+    "curves": "Validation scores by epoch, mean over splits and seeds.",
+    "budgets": "Score against labels.",
+    "cost": "Score against the time of a training step.",
+}
+
+
+def write_report(results: "Results", path: Path) -> Path:
+    """Write the report, its pictures beside it, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["# Does distillation help?", ""]
+    if len(results.info["splits"]) > 1:
+        lines += [str(results.recommend()), ""]
+    lines += [f"> {warning}" for warning in results.warnings()]
+    for budget in results.budgets:
+        lines += ["", f"## {heading(results, budget)}", "", *markdown_table(results, budget)]
+    lines += ["", "## Pictures", ""]
+    for kind, caption in _PICTURES.items():
+        if kind == "budgets" and len(results.budgets) < 2:
+            continue
+        picture = path.with_name(f"{path.stem}_{kind}.png")
+        results.plot(kind).savefig(picture, dpi=120)
+        lines += [f"![{caption}]({picture.name})", ""]
+    lines += ["## Settings that validation chose most often", ""]
+    lines += [
+        f"- {line.title}, {'all' if budget is None else budget} labels: "
+        f"{line.setting or 'nothing to choose'}, of {line.tried} tried"
+        for budget in results.budgets
+        for line in results.summaries(budget)
+        if line.method != NONE
+    ]
+    lines += ["", "## How it was done", "", *_protocol(results)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def markdown_table(results: "Results", budget: int | None) -> list[str]:
+    """Return the lines of the table of a budget."""
+    rule = ["---", *["---:"] * (len(HEAD) - 1)]
+    rows = [HEAD, rule, *(cells(line) for line in results.summaries(budget))]
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _protocol(results: "Results") -> list[str]:
+    info = results.info
+    sizes = [f"{split['train']}/{split['validation']}/{split['test']}" for split in info["splits"]]
+    return [
+        f"- {len(sizes)} splits of {info['cv']}, samples for training/validation/test: "
+        f"{', '.join(sizes)}; seeds {info['seeds']} in each; backend {info['backend']}.",
+        "- Within a split and seed all methods have the same initial weights, batches and number "
+        "of steps. Setting and epoch are chosen on the validation fold; the test fold is read "
+        "once.",
+        f"- At most {info['trials']} settings a method, tuned with the first seed of each split. "
+        "No distillation has nothing to tune but the epoch.",
+        "- Gains are paired: the same split and seed; seeds of a split are averaged. Intervals and "
+        "p values are those of the corrected resampled t test (Nadeau and Bengio, 2003), since "
+        "splits share samples; `p, Holm` is adjusted for the number of methods.",
+        "- `kept`: the gain where, in each run, the student with the better validation "
+        "score is kept, the plain or the distilled one. `worst`: the gain in the worst split. "
+        "`step`: time of a training step, no distillation = 1.",
+    ]

@@ -1,0 +1,212 @@
+"""Results: what the runs of a study say."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_fdkd.study.advice import Recommendation, advise
+from keras_fdkd.study.row_file import read_rows
+from keras_fdkd.study.statistics import Gain, holm
+from keras_fdkd.study.summary import Summary
+from keras_fdkd.study.work import NONE, TEACHER
+
+Place = tuple[int, int]
+_FAR = 0.1  # by which a teacher that is worse cost accuracy in the benchmark
+
+
+class Results:
+    """The rows of a study, compared: paired differences to no distillation over splits.
+
+    Args:
+        rows: One a run, see `rows.jsonl` in the folder of a study.
+        info: What the study was, see `study.json` there.
+
+    Attributes:
+        rows: The same, without those of failed runs.
+        failures: Rows of failed runs, each with its traceback.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]], info: Mapping[str, Any]) -> None:
+        last = {json.dumps(row["run"], sort_keys=True): row for row in rows}
+        self.info = info
+        self.rows = [row for row in last.values() if "error" not in row]
+        self.failures = [row for row in last.values() if "error" in row]
+        self._sign = 1 if info["mode"] == "max" else -1
+
+    @classmethod
+    def load(cls, folder: "str | Path") -> "Results":
+        """Read the results in the folder of a study, as far as it came.
+
+        Raises:
+            FileNotFoundError: If there is no study.
+        """
+        info = json.loads((Path(folder) / "study.json").read_text())
+        return cls(read_rows(Path(folder) / "rows.jsonl"), info)
+
+    @property
+    def budgets(self) -> list[int | None]:
+        """Label budgets, `None` for all labels."""
+        return list(self.info["budgets"])
+
+    @property
+    def methods(self) -> list[str]:
+        """Names of the methods, without `"none"`."""
+        return list(self.info["methods"])
+
+    def title(self, method: str) -> str:
+        """Return a method in words."""
+        return "no distillation" if method == NONE else self.info["methods"][method]["title"]
+
+    def runs(self, method: str, budget: int | None) -> dict[Place, Mapping[str, Any]]:
+        """Return the rows of a method by split and seed."""
+        return {
+            (row["run"]["split"], row["run"]["seed"]): row
+            for row in self.rows
+            if (row["run"]["method"], row["run"]["budget"]) == (method, budget)
+        }
+
+    def gain(self, method: str, budget: int | None, over: str = NONE, kept: bool = False) -> Gain:
+        """Return the improvement of a method over another one, in splits and seeds that both have.
+
+        Args:
+            method: Its name.
+            over: Name of the other one.
+            budget: Labels.
+            kept: Whether to count, in each run, the one with the better validation score.
+        """
+        first, second = self.runs(method, budget), self.runs(over, budget)
+        found: dict[int, list[float]] = {}
+        for place in sorted(first.keys() & second.keys()):
+            mine, other = first[place], second[place]
+            difference = self._sign * (mine["score"] - other["score"])
+            if kept and self._sign * (mine["validation"] - other["validation"]) <= 0:
+                difference = 0.0
+            found.setdefault(place[0], []).append(difference)
+        overlaps = [split["overlap"] for split in self.info["splits"]]
+        return Gain.of(
+            [float(np.mean(values)) for values in found.values()], float(np.mean(overlaps))
+        )
+
+    def summaries(self, budget: int | None = None) -> list[Summary]:
+        """Return a line for no distillation and each method that has runs with this budget."""
+        methods = [name for name in (NONE, *self.methods) if self.runs(name, budget)]
+        gains = {name: self.gain(name, budget) for name in methods if name != NONE}
+        adjusted = holm({name: gain.p_value() for name, gain in gains.items()})
+        return [
+            self._summary(name, budget, gains.get(name, Gain((), 0.0)), adjusted.get(name, np.nan))
+            for name in methods
+        ]
+
+    def _summary(self, name: str, budget: int | None, gain: Gain, adjusted: float) -> Summary:
+        runs = self.runs(name, budget)
+        of_splits: dict[int, list[float]] = {}
+        for (split, _), row in runs.items():
+            of_splits.setdefault(split, []).append(row["score"])
+        means = [np.mean(values) for values in of_splits.values()]
+        chosen = Counter(json.dumps(row["setting"]) for row in runs.values() if "setting" in row)
+        failed = [row for row in self.failures if self._is_of(row, name, budget)]
+        kept = self.gain(name, budget, kept=True) if name != NONE else Gain((), 0.0)
+        return Summary(
+            budget=budget,
+            method=name,
+            title=self.title(name),
+            score=float(np.mean([row["score"] for row in runs.values()])),
+            spread=float(np.std(means, ddof=1)) if len(means) > 1 else float("nan"),
+            gain=gain,
+            adjusted_p=adjusted,
+            kept=kept,
+            setting=json.loads(chosen.most_common(1)[0][0]) if chosen else {},
+            tried=max((len(row.get("tried", ())) for row in runs.values()), default=0),
+            cost=self._seconds(name, budget) / self._seconds(NONE, budget),
+            runs=len(runs),
+            failed=len(failed),
+        )
+
+    def teacher(self, budget: int | None = None) -> tuple[float, float]:
+        """Return the teacher's mean score on the test and validation folds; NaN if not known."""
+        runs = self.runs(TEACHER, budget).values()
+        if not runs:
+            return float("nan"), float("nan")
+        score, validation = (np.mean([row[key] for row in runs]) for key in ("score", "validation"))
+        return float(score), float(validation)
+
+    def warnings(self) -> list[str]:
+        """Return what makes the figures less than they seem, in sentences."""
+        found = list(self.info["warnings"])
+        if self.failures:
+            failed = Counter(row["run"]["method"] for row in self.failures)
+            named = ", ".join(f"`{name}` {count}" for name, count in failed.items())
+            found.append(f"Runs failed: {named}. Their tracebacks are in `results.failures`.")
+        for budget in self.budgets:
+            _, teacher = self.teacher(budget)
+            alone = [row["validation"] for row in self.runs(NONE, budget).values()]
+            bounded = all(0 <= value <= 1 for value in (*alone, teacher)) and self._sign > 0
+            if budget is not None and alone and bounded and teacher < np.mean(alone) - _FAR:
+                found.append(
+                    f"With {budget} labels the teacher's validation score is {teacher:.3g}, the "
+                    f"plain student's {np.mean(alone):.3g}: so weak a teacher mostly harms."
+                )
+        return found
+
+    def recommend(self, margin: float = 0.0) -> Recommendation:
+        """Say in words whether to distil, with which method and arguments, for each label budget.
+
+        Args:
+            margin: Improvement of the score that is worth the effort. Defaults to `0.0`: any.
+
+        Returns:
+            A `Recommendation`, which prints as text.
+
+        Raises:
+            ValueError: If `margin` is no number >= 0, or fewer than two splits have ended.
+        """
+        return advise(self, margin)
+
+    def table(self) -> None:
+        """Print a table for each label budget, with `rich`."""
+        from keras_fdkd.study.tables import print_tables
+
+        print_tables(self)
+
+    def plot(self, kind: str = "gains") -> Any:
+        """Draw a picture.
+
+        Args:
+            kind: `"gains"`, paired improvements with intervals; `"curves"`, validation scores by
+                epoch; `"budgets"`, score against labels; `"cost"`, score against the time of a
+                step.
+
+        Returns:
+            A `matplotlib.figure.Figure`.
+
+        Raises:
+            ValueError: If there is no such picture.
+        """
+        from keras_fdkd.study.plots import draw
+
+        return draw(self, kind)
+
+    def report(self, path: "str | Path") -> Path:
+        """Write a report in Markdown, its pictures beside it.
+
+        Args:
+            path: Of the file; its folder is made.
+
+        Returns:
+            The path.
+        """
+        from keras_fdkd.study.report import write_report
+
+        return write_report(self, Path(path))
+
+    def _seconds(self, method: str, budget: int | None) -> float:
+        rows = self.runs(method, budget).values()
+        return float(np.median([row["seconds_per_step"] for row in rows])) if rows else np.nan
+
+    @staticmethod
+    def _is_of(row: Mapping[str, Any], method: str, budget: int | None) -> bool:
+        return (row["run"]["method"], row["run"]["budget"]) == (method, budget)

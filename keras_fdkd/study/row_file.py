@@ -1,0 +1,36 @@
+"""A file of rows of JSON: one a finished run, on disk before the next one counts."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def read_rows(file: Path) -> list[Row]:
+    """Return the rows of a file; a last line that was cut off by an interruption is left out."""
+    if not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text().split("\n")[:-1] if line]
+
+
+def append_row(file: Path, row: Mapping[str, Any]) -> None:
+    """Write a row, so that it stays whatever happens next."""
+    _drop_torn_line(file)
+    with file.open("a") as stream:
+        stream.write(json.dumps(row) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _drop_torn_line(file: Path) -> None:
+    if not file.exists() or not file.stat().st_size:
+        return
+    with file.open("rb+") as stream:
+        stream.seek(-1, os.SEEK_END)
+        if stream.read(1) == b"\n":
+            return
+        stream.seek(0)
+        stream.truncate(stream.read().rfind(b"\n") + 1)

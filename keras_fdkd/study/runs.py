@@ -1,0 +1,157 @@
+"""Run one model of a study and return its row."""
+
+import inspect
+import time
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_fdkd.files import written_whole
+from keras_fdkd.study.batches import Batches, InOrder, Pair
+from keras_fdkd.study.method import Method, Setting
+from keras_fdkd.study.teacher_outputs import teacher_outputs
+from keras_fdkd.study.trainer import NotFiniteError, Outcome, train
+from keras_fdkd.study.tuning import Tuning
+from keras_fdkd.study.work import NONE, TEACHER, Run, Work, new_model
+
+Row = dict[str, Any]
+
+
+def run_safely(work: Work, run: Run) -> Row:
+    """Return the row of a run, or one that holds the traceback of what went wrong."""
+    start = time.perf_counter()
+    try:
+        row = _KINDS.get(run.method, _distilled)(work, run)
+    except Exception:
+        row = {"error": traceback.format_exc()}
+    return {"run": asdict(run), **row, "seconds": time.perf_counter() - start}
+
+
+def _teacher(work: Work, run: Run) -> Row:
+    """Train the teacher of a split, or each member of its ensemble. The scores are their means."""
+    rows = []
+    for number, model in enumerate(work.new_teachers()):
+        seed = work.teacher_seed(number)
+        rows.append(_alone(work, run, model, work.teacher_inputs, seed))
+        _save(model, work.teacher_file(run, number))
+    means = {name: np.mean([row[name] for row in rows]) for name in ("score", "validation")}
+    return {**rows[0], **{name: float(value) for name, value in means.items()}}
+
+
+def _student(work: Work, run: Run) -> Row:
+    student = new_model(work.build_student, run.seed)
+    return _alone(work, run, student, work.student_inputs, run.seed)
+
+
+def _alone(work: Work, run: Run, model: keras.Model, source: Any, seed: int) -> Row:
+    """Train and test a model of one modality by itself."""
+    split = work.splits[run.split]
+    labels, labelled = work.kept_labels(run)
+    size = work.protocol.batch_size
+    batches = Batches(source, split.train, labels, labelled, size, seed, weighted=True)
+    outcome = train(model, batches, _fold(work, source, split.validation), work.protocol, seed)
+    test = _fold(work, source, split.test)
+    return _row(work, model, outcome, model.evaluate(test, verbose=0, return_dict=True))
+
+
+def _distilled(work: Work, run: Run) -> Row:
+    """Tune a method with the first seed; further seeds use the setting that was found."""
+    method = work.methods[run.method]
+    name = f"{run.pair}-{run.method}"
+    tuning = Tuning(
+        work.folder / "tuning" / f"{name}.log", method, work.protocol.mode, work.trials, run.split
+    )
+    teacher = work.trained_teacher(run)
+    file = work.folder / "students" / f"{name}.weights.h5"
+    first = run.seed == work.seeds[0]
+    while first and (setting := tuning.next()) is not None:
+        try:
+            student, outcome = _candidate(work, run, method, teacher, setting)
+        except NotFiniteError:
+            tuning.tell(setting, None)
+            continue
+        if tuning.is_best(outcome.score):
+            _save(student, file)
+        tuning.tell(setting, outcome)
+    best = tuning.best
+    if best is None:
+        raise NotFiniteError(f"No setting of '{run.method}' came to a finite score: {tuning.done}")
+    if first and file.exists():
+        student = new_model(work.build_student, run.seed)
+        student.load_weights(file)
+        outcome = Outcome(*(best[key] for key in ("score", "epoch", "curve", "seconds_per_step")))
+    else:
+        student, outcome = _candidate(work, run, method, teacher, best["setting"])
+    work.protocol.compile_model(student, 1)
+    test = _fold(work, work.student_inputs, work.splits[run.split].test)
+    logs = student.evaluate(test, verbose=0, return_dict=True)
+    tried = [{"setting": one["setting"], "validation": one["score"]} for one in tuning.done]
+    if first:
+        file.unlink(missing_ok=True)
+    return {**_row(work, student, outcome, logs), "setting": best["setting"], "tried": tried}
+
+
+def _candidate(
+    work: Work, run: Run, method: Method, teacher: Any, setting: Setting
+) -> tuple[keras.Model, Outcome]:
+    """Train a student with one setting. No test fold is read here."""
+    split = work.splits[run.split]
+    labels, labelled = work.kept_labels(run)
+    student = new_model(work.build_student, run.seed)
+    distiller = make_distiller(method, teacher, student, len(split.train), setting)
+    sources = {"student": work.student_inputs}
+    outputs = before = None
+    if work.is_recorded:
+        sources["teacher_outputs"] = work.teacher_inputs
+    elif method.changes_teacher:
+        sources["teacher"] = work.teacher_inputs
+        before = teacher.get_weights()
+    else:
+        outputs = teacher_outputs(work, run, distiller, split.train)
+    pair = Pair(sources, outputs)
+    batches = Batches(pair, split.train, labels, labelled, work.protocol.batch_size, run.seed)
+    validation = _fold(work, work.student_inputs, split.validation)
+    try:
+        return student, train(distiller, batches, validation, work.protocol, run.seed)
+    finally:
+        if before is not None:
+            teacher.set_weights(before)
+
+
+def make_distiller(
+    method: Method, teacher: Any, student: keras.Model, samples: int, setting: Setting
+) -> keras.Model:
+    """Return the distiller of a method."""
+    takes_samples = "samples" in inspect.signature(method.make).parameters
+    return method.make(
+        teacher, student, **({"samples": samples} if takes_samples else {}), **setting
+    )
+
+
+def _fold(work: Work, source: Any, rows: np.ndarray) -> InOrder:
+    return InOrder(source, rows, work.labels.values[rows], work.protocol.batch_size)
+
+
+def _row(work: Work, model: keras.Model, outcome: Outcome, logs: dict[str, Any]) -> Row:
+    return {
+        "score": float(logs[work.protocol.score]),
+        "validation": outcome.score,
+        "metrics": {name: float(value) for name, value in logs.items()},
+        "epoch": outcome.epoch,
+        "curve": outcome.curve,
+        "seconds_per_step": outcome.seconds_per_step,
+        "parameters": model.count_params(),
+    }
+
+
+def _save(model: keras.Model, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(file) as part:
+        model.save_weights(part)
+
+
+_KINDS = {TEACHER: _teacher, NONE: _student}

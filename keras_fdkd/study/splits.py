@@ -1,0 +1,105 @@
+"""The rows of each split: training, validation and test."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+
+from keras_fdkd.study.labels import Labels
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of one split.
+
+    Attributes:
+        train: Labelled or not. Samples without a label are in no other fold.
+        validation: Chooses the epoch and the setting.
+        test: Read once.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+    @property
+    def overlap(self) -> float:
+        """Test samples for each training sample, which corrects intervals (Nadeau & Bengio)."""
+        return len(self.test) / len(self.train)
+
+
+def make_splits(
+    labels: Labels,
+    cv: Any,
+    validation: Any,
+    groups: np.ndarray | None,
+    known_to_teacher: np.ndarray | None,
+) -> list[Split]:
+    """Return all splits.
+
+    Args:
+        labels: Of all samples.
+        cv: A number of random splits, or a splitter of scikit-learn.
+        validation: Fraction of the rows that are not tested, or a splitter.
+        groups: Which samples stay together, shape `(samples,)`.
+        known_to_teacher: Rows that a given teacher was trained on: they are not evaluated.
+
+    Raises:
+        ValueError: If a fold would be empty.
+    """
+    rows = np.flatnonzero(labels.labelled)
+    outer = _splitter(cv, 0.2, labels, rows, groups, 0) if isinstance(cv, int) else cv
+    found = []
+    for number, (rest, test) in enumerate(_split(outer, rows, labels, groups)):
+        inner = validation
+        if isinstance(validation, float):
+            inner = _splitter(1, validation, labels, rest, groups, number)
+        train, chosen = next(iter(_split(inner, rest, labels, groups)))
+        held_out = np.concatenate([chosen, test])
+        train = np.sort(np.concatenate([train, _unlabelled(labels, groups, held_out)]))
+        chosen, test = (_unknown(fold, known_to_teacher) for fold in (chosen, test))
+        for name, fold in (("training", train), ("validation", chosen), ("test", test)):
+            if not len(fold):
+                seen = "" if known_to_teacher is None else ", without the rows the teacher knows"
+                raise ValueError(
+                    f"Split {number} has no sample for {name}{seen}. Give other `cv` or "
+                    "`validation`, or more data."
+                )
+        found.append(Split(train, np.sort(chosen), np.sort(test)))
+    return found
+
+
+def _splitter(
+    count: int,
+    size: float,
+    labels: Labels,
+    rows: np.ndarray,
+    groups: np.ndarray | None,
+    seed: int,
+) -> Any:
+    """Return a random splitter that keeps groups together, or else the classes' proportions."""
+    if groups is not None:
+        kind = GroupShuffleSplit
+    elif labels.strata(rows) is not None:
+        kind = StratifiedShuffleSplit
+    else:
+        kind = ShuffleSplit
+    return kind(count, test_size=size, random_state=seed)
+
+
+def _split(splitter: Any, rows: np.ndarray, labels: Labels, groups: np.ndarray | None) -> Any:
+    classes = labels.values if labels.classes is None else labels.classes
+    of_rows = None if groups is None else groups[rows]
+    for first, second in splitter.split(np.zeros((len(rows), 1)), classes[rows], of_rows):
+        yield rows[first], rows[second]
+
+
+def _unlabelled(labels: Labels, groups: np.ndarray | None, held_out: np.ndarray) -> np.ndarray:
+    """Return the samples without a label that may be trained on: of no group that is held out."""
+    rows = np.flatnonzero(~labels.labelled)
+    return rows if groups is None else rows[~np.isin(groups[rows], groups[held_out])]
+
+
+def _unknown(rows: np.ndarray, known: np.ndarray | None) -> np.ndarray:
+    return rows if known is None else np.setdiff1d(rows, known)

@@ -1,0 +1,277 @@
+"""Study: does distillation help on a pair of modalities, and which method?"""
+
+import json
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_fdkd.arguments import check_integer, is_integer
+from keras_fdkd.files import written_whole
+from keras_fdkd.study.argument_checks import (
+    check_budgets,
+    check_known,
+    check_rows,
+    check_several,
+    check_splitter,
+)
+from keras_fdkd.study.identity import check_identity, identity, kept_splits
+from keras_fdkd.study.labels import Labels
+from keras_fdkd.study.model_checks import (
+    check_hidden,
+    check_teacher_argument,
+    checked_protocol,
+    named_methods,
+)
+from keras_fdkd.study.processes import Processes, progress
+from keras_fdkd.study.protocol import Protocol
+from keras_fdkd.study.results import Results
+from keras_fdkd.study.row_file import append_row, read_rows
+from keras_fdkd.study.rows import check_source
+from keras_fdkd.study.runs import run_safely
+from keras_fdkd.study.splits import make_splits
+from keras_fdkd.study.work import NONE, TEACHER, Run, Work
+
+_UNKNOWN_ROWS = (
+    "The teacher was given trained, and not on which rows (`teacher_trained_on=`). If it saw the "
+    "test samples with their labels, every gain here is too good."
+)
+
+
+class Study:
+    """Compare distillation methods with no distillation on your own pair of modalities.
+
+    Fair by construction: within a split and a seed every method gets the same initial weights, the
+    same batches and as many steps. Validation data choose the setting of a method and the epoch;
+    the test data are read once.
+
+    Args:
+        teacher_inputs: What the teacher sees, of all samples: nested arrays or memory maps, or a
+            function from row numbers to such arrays. For a `RecordedTeacher` what it said; for a
+            dict of teachers a dict by their names.
+        student_inputs: What the student sees, likewise.
+        labels: Integers, -1 for a sample without a label, or floats, NaN likewise; shape
+            `(samples, ...)`. Samples without a label are only trained on.
+        build_student: Function without arguments that returns a new student.
+        teacher: A trained teacher (a `keras.Model`, a dict of them, or a `RecordedTeacher`), or a
+            function that loads it. Defaults to `None`: see `build_teacher`.
+        build_teacher: Function that returns a new teacher, which is trained in each split as the
+            plain student is. Defaults to `None`.
+        teacher_trained_on: Rows that a given `teacher` was trained on, which are then neither
+            validated nor tested on. Pass `[]` if it saw none of these samples. Defaults to `None`:
+            not known, of which the results warn.
+        ensemble: How many teachers `build_teacher` makes, with different initial weights and
+            batches; they teach together, see `keras_fdkd.Ensemble`. Defaults to `1`.
+        methods: Names of `keras_fdkd.study.methods`, or pairs of a name and a `Method` or a
+            function `(teacher, student) -> distiller`. No distillation is always there.
+        cv: Number of random splits (a fifth is tested), or a splitter of scikit-learn. Defaults to
+            `5`.
+        validation: Fraction of what is not tested that chooses setting and epoch, or a splitter of
+            which the first split counts. Defaults to `0.2`.
+        groups: Array of shape `(samples,)`: samples of one group, such as a person, stay in one
+            fold. Defaults to `None`.
+        label_budgets: How many training samples keep their labels, `None` for all of them. All
+            pairs stay: half of each batch has labels. Defaults to `(None,)`.
+        seeds: Of initial weights and batches, in each split. Defaults to `(0,)`.
+        trials: Settings to try for each method with the first seed, see `Method`. Defaults to `3`.
+        compile: Arguments of `keras.Model.compile` of all models: `optimizer` is a name, an
+            optimizer or a function that returns a new one (which gets the number of steps if it
+            has a parameter), `loss`, `metrics` and so on.
+        fit: Arguments of `keras.Model.fit` of all models: `epochs`, `batch_size` (32 if it is not
+            there), `callbacks`, a function that returns new ones.
+        score: Metric that chooses and is compared, as in the logs. Defaults to `None`: the first
+            one, or the loss.
+        mode: `"max"` if the score is better high, `"min"`, or `"auto"`, as Keras says. Defaults to
+            `"auto"`.
+        folder: Where rows, tuning, teachers and what they said are kept: a study that was stopped
+            goes on there. Functions are not compared: give another folder if their code changes.
+            Defaults to `None`: a temporary folder.
+
+    Raises:
+        ValueError: If an argument is not as said, models or methods do not fit together, or
+            `folder` holds another study.
+
+    Example:
+    >>> rng = np.random.default_rng(0)
+    >>> labels = rng.integers(2, size=60)
+    >>> sensor = (labels[:, None] + rng.normal(size=(60, 6))).astype("float32")
+    >>> cheap = (labels[:, None] + rng.normal(size=(60, 4))).astype("float32")
+    >>> def model(size):
+    ...     return keras.Sequential([keras.Input((size,)), keras.layers.Dense(8, "relu"),
+    ...                              keras.layers.Dense(2)])
+    >>> study = Study(
+    ...     teacher_inputs=sensor, student_inputs=cheap, labels=labels,
+    ...     build_teacher=lambda: model(6), build_student=lambda: model(4),
+    ...     methods=["kd"], cv=2, trials=1,
+    ...     compile={"optimizer": "adam", "metrics": ["accuracy"],
+    ...              "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
+    ...     fit={"epochs": 2})
+    >>> results = study.run(verbose=0)
+    >>> [line.method for line in results.summaries()]
+    ['none', 'kd']
+    """
+
+    def __init__(
+        self,
+        *,
+        teacher_inputs: Any,
+        student_inputs: Any,
+        labels: np.ndarray,
+        build_student: Callable[[], keras.Model],
+        compile: Mapping[str, Any],
+        fit: Mapping[str, Any],
+        teacher: Any = None,
+        build_teacher: Callable[[], keras.Model] | None = None,
+        teacher_trained_on: Sequence[int] | np.ndarray | None = None,
+        ensemble: int = 1,
+        methods: Sequence[Any] = ("kd", "pkd", "fdcmkd"),
+        cv: Any = 5,
+        validation: Any = 0.2,
+        groups: np.ndarray | None = None,
+        label_budgets: Sequence[int | None] = (None,),
+        seeds: Sequence[int] = (0,),
+        trials: int = 3,
+        score: str | None = None,
+        mode: str = "auto",
+        folder: "str | Path | None" = None,
+    ) -> None:
+        known = Labels.of(labels)
+        count = len(known.values)
+        check_source("teacher_inputs", teacher_inputs, count)
+        check_source("student_inputs", student_inputs, count)
+        check_teacher_argument(teacher, build_teacher)
+        check_integer("trials", trials)
+        check_integer("ensemble", ensemble)
+        check_several("seeds", seeds, lambda seed: is_integer(seed, 0), "integers >= 0")
+        check_several(
+            "label_budgets", label_budgets, lambda one: one is None or is_integer(one, 1),
+            "integers >= 1, or `None` for all labels",
+        )  # fmt: skip
+        if ensemble > 1 and build_teacher is None:
+            raise ValueError(
+                "`ensemble` is for `build_teacher`; of trained teachers make a "
+                f"`keras_fdkd.Ensemble`. Received: ensemble={ensemble}."
+            )
+        if teacher_trained_on is not None and build_teacher is not None:
+            raise ValueError("`teacher_trained_on` is for a given `teacher`: leave it out.")
+        groups = check_rows("groups", groups, count)
+        seen = check_known(teacher_trained_on, count)
+        check_splitter("cv", cv, "a number of splits")
+        check_splitter("validation", validation, "a fraction")
+        are_hidden = not known.labelled.all() or set(label_budgets) != {None}
+        protocol = Protocol.of(
+            compile, fit, score, mode, are_hidden and known.values.dtype.kind == "f"
+        )
+        check_hidden(known, compile["loss"], are_hidden)
+        if folder is None:
+            folder = tempfile.mkdtemp()
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._cv = str(cv)
+        splits = kept_splits(
+            folder, f"{cv} {validation}", make_splits(known, cv, validation, groups, seen)
+        )
+        check_budgets(label_budgets, known, splits)
+        self._warnings = [_UNKNOWN_ROWS] if teacher is not None and seen is None else []
+        work = Work(
+            teacher_inputs, student_inputs, known, splits,
+            build_student, build_teacher, teacher, ensemble, named_methods(methods),
+            protocol, trials, tuple(seeds), folder,
+        )  # fmt: skip
+        self._work = replace(work, protocol=checked_protocol(work))
+        self.label_budgets = tuple(label_budgets)
+        self.folder = folder
+        self._info = self._described()
+        check_identity(folder, self._info["identity"], self._info["methods"])
+
+    def run(self, n_jobs: int = 1, verbose: int = 1) -> Results:
+        """Run what has not been run yet, and return the results of all.
+
+        A run that fails does not stop the others: see `Results.failures`. It is tried again when
+        the study is run again.
+
+        Args:
+            n_jobs: Processes at a time, each with its share of the processor's cores. Functions of
+                scripts and notebooks are sent along. Defaults to `1`: all in this process.
+            verbose: 0 for no progress bar. Defaults to `1`.
+
+        Raises:
+            ValueError: If an argument is no such integer.
+            RuntimeError: If models or functions cannot be sent to processes, or a process was
+                killed.
+        """
+        check_integer("n_jobs", n_jobs)
+        check_integer("verbose", verbose, 0)
+        with written_whole(self.folder / "study.json") as part:
+            part.write_text(json.dumps(self._info, indent=1))
+        file = self.folder / "rows.jsonl"
+        done = {json.dumps(row["run"]) for row in read_rows(file) if "error" not in row}
+        stages = [
+            [run for run in stage if json.dumps(asdict(run)) not in done]
+            for stage in self._stages()
+        ]
+        total = sum(map(len, stages))
+        if total:
+            work = replace(self._work)
+            with (
+                Processes(run_safely, work, n_jobs) as processes,
+                progress(total, "runs", verbose) as advance,
+            ):
+                for stage in stages:
+                    for row in processes.run(stage):
+                        append_row(file, row)
+                        advance()
+        return self.results()
+
+    def results(self) -> Results:
+        """Return the results of the runs that have ended so far."""
+        rows = read_rows(self.folder / "rows.jsonl")
+        wanted = {json.dumps(asdict(run)) for stage in self._stages() for run in stage}
+        return Results([row for row in rows if json.dumps(row["run"]) in wanted], self._info)
+
+    def _stages(self) -> list[list[Run]]:
+        """Return the runs: models alone, methods with the first seed, methods with the others."""
+        work = self._work
+        places = [(n, budget) for n in range(len(work.splits)) for budget in self.label_budgets]
+        first, *others = work.seeds
+        alone = [Run(*place, NONE, seed) for place in places for seed in work.seeds]
+        if work.build_teacher is not None:
+            alone = [Run(*place, TEACHER, first) for place in places] + alone
+        tuned, repeated = (
+            [Run(*place, name, seed) for place in places for name in work.methods for seed in seeds]
+            for seeds in ([first], others)
+        )
+        return [alone, tuned, repeated]
+
+    def _described(self) -> dict[str, Any]:
+        work = self._work
+        return {
+            "score": work.protocol.score,
+            "mode": work.protocol.mode,
+            "budgets": list(self.label_budgets),
+            "labelled": int(np.mean([work.labels.labelled[s.train].sum() for s in work.splits])),
+            "methods": {
+                name: {"title": method.title, "candidates": list(method.candidates)}
+                for name, method in work.methods.items()
+            },
+            "seeds": list(work.seeds),
+            "trials": work.trials,
+            "cv": self._cv,
+            "splits": [
+                {
+                    **{name: len(rows) for name, rows in vars(split).items()},
+                    "overlap": split.overlap,
+                }
+                for split in work.splits
+            ],
+            "backend": keras.config.backend(),
+            "warnings": self._warnings,
+            "identity": identity(work),
+        }

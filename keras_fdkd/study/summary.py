@@ -1,0 +1,44 @@
+"""What a study found of one method with one label budget."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from keras_fdkd.study.statistics import Gain
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One line of the table of a study.
+
+    Attributes:
+        budget: Labels kept in training, `None` for all.
+        method: Its name; `"none"` for no distillation.
+        title: In words.
+        score: Mean score on the test folds, over splits and seeds.
+        spread: Standard deviation of the splits' means.
+        gain: Improvement over no distillation, a value a split (of several seeds their mean);
+            above 0 is better, whichever direction the score has. Of `"none"` it is empty.
+        adjusted_p: P value of the two-sided test of no gain, adjusted for the number of methods
+            (Holm).
+        kept: Gain of keeping, in each run, the student that the validation fold prefers: the plain
+            or the distilled one.
+        setting: The arguments that validation chose most often.
+        tried: How many settings validation chose from.
+        cost: Seconds of a step relative to no distillation, ratio of medians.
+        runs, failed: Runs that ended, and that raised.
+    """
+
+    budget: int | None
+    method: str
+    title: str
+    score: float
+    spread: float
+    gain: Gain
+    adjusted_p: float
+    kept: Gain
+    setting: Mapping[str, Any]
+    tried: int
+    cost: float
+    runs: int
+    failed: int

@@ -1,0 +1,92 @@
+"""Train one model: the validation fold chooses the epoch."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_fdkd.study.batches import Batches
+from keras_fdkd.study.protocol import Protocol
+
+
+class NotFiniteError(ValueError):
+    """The score of a training is no number."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training left behind.
+
+    Attributes:
+        score: On the validation fold, at the epoch that was kept.
+        epoch: That epoch, from 1.
+        curve: The score on the validation fold, one an epoch.
+        seconds_per_step: Median over the epochs, without the first, validation apart.
+    """
+
+    score: float
+    epoch: int
+    curve: list[float]
+    seconds_per_step: float
+
+
+def train(
+    trainer: keras.Model, batches: Batches, validation: Any, protocol: Protocol, seed: int
+) -> Outcome:
+    """Train a model or a distiller and keep the weights of its best epoch.
+
+    Args:
+        trainer: To compile and fit.
+        batches: Of the training fold.
+        validation: Batches of the student's inputs and labels.
+        protocol: Of the study; its mode is not `"auto"`.
+        seed: Of the trainer's own draws.
+
+    Raises:
+        NotFiniteError: If the score of the best epoch is no finite number.
+    """
+    keras.utils.set_random_seed(seed)
+    protocol.compile_model(trainer, protocol.epochs * len(batches))
+    given = protocol.fit_arguments()
+    best = keras.callbacks.EarlyStopping(
+        f"val_{protocol.score}",
+        mode=protocol.mode,
+        patience=protocol.epochs,
+        restore_best_weights=True,
+    )
+    clock = _Clock()
+    history = trainer.fit(
+        batches,
+        shuffle=False,  # They are.
+        validation_data=validation,
+        verbose=0,
+        **{**given, "callbacks": [*given["callbacks"], best, clock]},
+    ).history
+    curve = [float(value) for value in history[f"val_{protocol.score}"]]
+    score = curve[best.best_epoch]
+    if not math.isfinite(score):
+        raise NotFiniteError(
+            f"'val_{protocol.score}' is not finite. Its first values: {curve[:5]}."
+        )
+    seconds = clock.seconds[1:] or clock.seconds
+    return Outcome(score, best.best_epoch + 1, curve, float(np.median(seconds)) / len(batches))
+
+
+class _Clock(keras.callbacks.Callback):
+    """Seconds from the first to the last batch of each epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._end = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.seconds.append(self._end - self._start)

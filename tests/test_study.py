@@ -1,0 +1,409 @@
+"""A study of one's own pair: fair, resumable, for any task and any kind of data."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+from conftest import classifier, cross_entropy, whole_recipe
+from sklearn.model_selection import GroupShuffleSplit, KFold
+
+from keras_fdkd import CrossModalDistiller, Ensemble, RecordedTeacher
+from keras_fdkd.losses import KD, PKD
+from keras_fdkd.study import Method, Results, Study, methods
+from keras_fdkd.study import runs as study_runs
+from keras_fdkd.study.row_file import append_row, read_rows
+from keras_fdkd.study.runs import make_distiller
+from keras_fdkd.study.work import Run
+
+COUNT = 60
+
+
+def data(seed=0, classes=3):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(classes, size=COUNT)
+    middle = rng.normal(size=(classes, 6))[labels] + rng.normal(size=(COUNT, 6))
+    student = (middle[:, :4] + rng.normal(size=(COUNT, 4))).astype("float32")
+    return {"teacher_inputs": middle.astype("float32"), "student_inputs": student, "labels": labels}
+
+
+def arguments(**changes):
+    return {
+        **data(),
+        "build_teacher": lambda: classifier(6),
+        "build_student": lambda: classifier(4),
+        "methods": ["kd"],
+        "compile": {
+            "optimizer": keras.optimizers.Adam(0.01),
+            "loss": cross_entropy(ignore_class=-1),
+            "metrics": ["accuracy"],
+        },
+        "fit": {"epochs": 2, "batch_size": 16},
+        "cv": 2,
+        "trials": 1,
+        **changes,
+    }
+
+
+def told(results):
+    """Return what must not depend on how the runs came about."""
+    rows = [
+        {key: row[key] for key in ("run", "score", "validation", "curve")} for row in results.rows
+    ]
+    return sorted(rows, key=lambda row: json.dumps(row["run"]))
+
+
+def test_a_study_on_each_backend(tmp_path, capsys):
+    asked = arguments(label_budgets=(None, 12), folder=tmp_path / "study")
+    results = Study(**asked).run()
+    assert not results.failures
+    assert len(results.rows) == 2 * 2 * 3  # splits, budgets, and teacher, none, kd
+    for budget in (None, 12):
+        none, kd = results.summaries(budget)
+        assert (none.method, kd.method, kd.tried) == ("none", "kd", 1)
+        own = [results.runs("kd", budget)[split, 0]["score"] for split in (0, 1)]
+        other = [results.runs("none", budget)[split, 0]["score"] for split in (0, 1)]
+        np.testing.assert_allclose(kd.gain.values, np.subtract(own, other))
+    results.table()
+    assert "12 labels: accuracy on the test folds" in capsys.readouterr().out
+    assert "all labels" in str(results.recommend())
+    report = results.report(tmp_path / "report.md").read_text()
+    assert "| no distillation |" in report
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        f"report_{kind}.png" for kind in ("gains", "curves", "budgets", "cost")
+    }
+    assert told(Results.load(tmp_path / "study")) == told(results)
+
+
+@whole_recipe
+def test_stopped_anywhere_it_ends_with_the_same_rows(tmp_path, monkeypatch):
+    asked = arguments(methods=["fdcmkd"], seeds=(0, 1), trials=6, cv=1)
+    whole = told(Study(**asked, folder=tmp_path / "whole").run())
+    candidate = study_runs._candidate
+    left = 0
+
+    def stopping(*args):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return candidate(*args)
+
+    monkeypatch.setattr(study_runs, "_candidate", stopping)
+    stops = 0
+    while True:
+        left = 2
+        try:
+            results = Study(**asked, folder=tmp_path / "stopped").run()
+            break
+        except KeyboardInterrupt:
+            stops += 1
+    assert stops > 2
+    assert told(results) == whole
+    assert len(results.runs("fdcmkd", None)[0, 0]["tried"]) == 6
+
+
+@whole_recipe
+def test_processes_end_with_the_same_rows(tmp_path):
+    @keras.saving.register_keras_serializable("tests")
+    class Own(keras.layers.Layer):  # Unknown to other processes, and it comes from a function.
+        def call(self, x):
+            return x * 1.0
+
+    def teacher():
+        stack = [keras.Input((6,)), Own(), keras.layers.Dense(16, "relu"), keras.layers.Dense(3)]
+        return keras.Sequential(stack)
+
+    given = {"build_teacher": None, "teacher": teacher(), "teacher_trained_on": []}
+
+    def mine(teacher, student):
+        return CrossModalDistiller(teacher, student, losses=[PKD()])
+
+    asked = arguments(methods=["kd", ("mine", mine)], **given)
+    one = Study(**asked, folder=tmp_path / "one").run()
+    two = Study(**asked, folder=tmp_path / "two").run(n_jobs=2)
+    assert not one.failures + two.failures
+    assert told(one) == told(two)
+
+
+@whole_recipe
+def test_every_method_starts_from_the_same_weights_and_batches(monkeypatch):
+    starts, seen = [], []
+
+    def student():
+        model = classifier(4)
+        starts.append(model.get_weights()[0].sum())
+        return model
+
+    class Spy(CrossModalDistiller):
+        def train_step(self, data):
+            seen.append(keras.ops.convert_to_numpy(data[0]["student"]).sum())
+            return super().train_step(data)
+
+    def spied(teacher, student, weight):
+        return Spy(teacher, student, losses=[KD()], loss_weights=[weight])
+
+    one, two = Method(spied, ({"weight": 1.0},)), Method(spied, ({"weight": 5.0},))
+    study = Study(**arguments(build_student=student, methods=[("one", one), ("two", two)], cv=1))
+    del starts[:]
+    results = study.run()
+    assert not results.failures
+    assert len(set(starts)) == 1
+    half = len(seen) // 2
+    assert half == 2 * 2  # epochs, steps
+    assert seen[:half] == seen[half:]
+
+
+@whole_recipe
+def test_the_test_fold_is_read_once_and_chooses_nothing(monkeypatch):
+    study = Study(**arguments(methods=["fdcmkd"], trials=4, cv=1, build_teacher=None,
+                              teacher=classifier(6), teacher_trained_on=[]))  # fmt: skip
+    (split,) = study._work.splits
+    assert not set(split.test) & {*split.train, *split.validation}
+    assert not set(split.train) & set(split.validation)
+    read = []
+    fold = study_runs._fold
+
+    def folds(work, source, rows):
+        read.append(tuple(rows))
+        return fold(work, source, rows)
+
+    monkeypatch.setattr(study_runs, "_fold", folds)
+    results = study.run()
+    assert not results.failures
+    assert read.count(tuple(split.test)) == 2  # No distillation, and the method.
+    assert read.count(tuple(split.validation)) == 1 + 4
+
+
+@whole_recipe
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
+    def broken(teacher, student, steps):
+        distiller = CrossModalDistiller(teacher, student, losses=[KD()])
+        if steps:
+            distiller.fit = lambda *args, **kwargs: 1 / 0
+        return distiller
+
+    method = Method(broken, ({"steps": 1},))
+    asked = arguments(methods=[("broken", method), "kd"], folder=tmp_path)
+    results = Study(**asked).run()
+    assert len(results.failures) == 2
+    assert "ZeroDivisionError" in results.failures[0]["error"]
+    assert "`broken` 2" in " ".join(results.warnings())
+    assert [line.method for line in results.summaries()] == ["none", "kd"]
+
+
+@whole_recipe
+def test_a_setting_that_diverges_is_not_chosen():
+    def wild(teacher, student, weight):
+        return CrossModalDistiller(teacher, student, losses=[PKD()], loss_weights=[weight])
+
+    method = Method(wild, ({"weight": 1e38}, {"weight": 1.0}))
+    asked = arguments(methods=[("wild", method)], trials=2, cv=1, score="loss")
+    results = Study(**asked).run()
+    (line,) = results.summaries()[1:]
+    assert line.setting == {"weight": 1.0}
+    assert line.tried == 2
+
+
+@whole_recipe
+@pytest.mark.parametrize("kind", ["values", "independent labels", "unlabelled values"])
+def test_other_tasks(kind):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(COUNT, 2)).astype("float32")
+    loss, metric, methods = "mse", "mae", ["pkd", "fdcmkd"]
+    if kind == "independent labels":
+        values = (values > 0).astype("float32")
+        loss, metric = keras.losses.BinaryCrossentropy(from_logits=True), "binary_accuracy"
+        methods = ["binary_kd", "fdcmkd"]
+    asked = arguments(
+        labels=values, methods=methods,
+        build_teacher=lambda: classifier(6, classes=2),
+        build_student=lambda: classifier(4, classes=2),
+        compile={"optimizer": "adam", "loss": loss, "metrics": [metric]},
+        label_budgets=[None] if kind == "values" else [12], cv=KFold(2),
+    )  # fmt: skip
+    study = Study(**asked)
+    results = study.run()
+    assert not results.failures
+    assert results.info["mode"] == ("max" if kind == "independent labels" else "min")
+    for line in results.summaries(asked["label_budgets"][0])[1:]:
+        rows = [results.runs(name, line.budget) for name in ("none", line.method)]
+        lower = np.mean([rows[0][place]["score"] - rows[1][place]["score"] for place in rows[0]])
+        assert line.gain.mean == pytest.approx(lower * (1 if results.info["mode"] == "min" else -1))
+
+
+@whole_recipe
+def test_inputs_from_functions_and_memory_maps_are_those_of_arrays(tmp_path):
+    arrays = data()
+    np.save(tmp_path / "teacher.npy", arrays["teacher_inputs"])
+    mapped = np.load(tmp_path / "teacher.npy", mmap_mode="r")
+    lazily = {
+        "teacher_inputs": mapped,
+        "student_inputs": lambda rows: arrays["student_inputs"][rows],
+    }
+    one, two = (Study(**arguments(cv=1, **given)).run() for given in ({}, lazily))
+    assert not two.failures
+    assert told(one) == told(two)
+
+
+@whole_recipe
+def test_recorded_and_several_teachers():
+    arrays = data()
+    teacher = classifier(6)
+    logits = teacher.predict(arrays["teacher_inputs"], verbose=0)
+    given = {"build_teacher": None, "teacher_trained_on": [], "cv": 1}
+    live = Study(**arguments(teacher=teacher, **given)).run()
+    recorded = Study(
+        **arguments(
+            teacher=RecordedTeacher(logits=(3,)), teacher_inputs={"logits": logits}, **given
+        )
+    ).run()
+    assert not live.failures + recorded.failures
+    for place, row in live.runs("kd", None).items():
+        assert recorded.runs("kd", None)[place]["validation"] == pytest.approx(row["validation"])
+    several = Study(**arguments(cv=1, ensemble=2, methods=["fdcmkd"]))
+    results = several.run()
+    assert not results.failures
+    (teacher,) = (row["run"] for row in results.runs("teacher", None).values())
+    assert isinstance(several._work.trained_teacher(Run(**teacher)), Ensemble)
+
+
+def test_unlabelled_samples_of_groups_that_are_held_out_are_not_trained_on():
+    arrays = data()
+    groups = np.repeat(np.arange(10), COUNT // 10)
+    arrays["labels"][::3] = -1
+    study = Study(**arguments(**arrays, groups=groups, cv=GroupShuffleSplit(3, random_state=0)))
+    for split in study._work.splits:
+        folds = [set(groups[rows]) for rows in (split.train, split.validation, split.test)]
+        assert sum(map(len, folds)) == len(set.union(*folds))
+        assert (arrays["labels"][split.train] == -1).any()
+        assert not (arrays["labels"][[*split.validation, *split.test]] == -1).any()
+
+
+def test_rows_that_a_teacher_knows_are_not_evaluated():
+    known = np.arange(0, COUNT, 2)
+    given = {"build_teacher": None, "teacher": classifier(6)}
+    study = Study(**arguments(**given, teacher_trained_on=known))
+    for split in study._work.splits:
+        assert not set(known) & {*split.validation, *split.test}
+    assert not study.results().warnings()
+    (warning,) = Study(**arguments(**given)).results().warnings()
+    assert "teacher_trained_on" in warning
+
+
+def test_a_folder_of_another_study_is_refused(tmp_path):
+    study = Study(**arguments(folder=tmp_path))
+    (tmp_path / "study.json").write_text(json.dumps(study._info))
+    Study(**arguments(folder=tmp_path, methods=["kd", "pkd"], seeds=(0, 5)))  # May be added.
+    for change, named in [
+        ({"labels": np.roll(data()["labels"], 1)}, "labels"),
+        ({"build_student": lambda: classifier(4, features=8)}, "build_student"),
+        ({"fit": {"epochs": 3, "batch_size": 16}}, "fit"),
+        ({"trials": 2}, "trials"),
+        (
+            {"methods": [("kd", dataclasses.replace(methods["kd"], candidates=({"weight": 7},)))]},
+            "method 'kd'",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=f"holds the runs of another study.*{named}"):
+            Study(**arguments(folder=tmp_path, **change))
+    with pytest.raises(ValueError, match="other splits"):
+        Study(**arguments(folder=tmp_path, cv=3))
+
+
+def test_splitters_without_a_state_draw_the_same_splits_again(tmp_path):
+    asked = arguments(folder=tmp_path, cv=GroupShuffleSplit(2), groups=np.arange(COUNT) // 3)
+    first, second = (Study(**asked)._work.splits for _ in range(2))
+    for one, two in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one.test, two.test)
+
+
+def test_a_torn_row_is_left_out(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    append_row(file, {"run": 1})
+    with file.open("a") as stream:
+        stream.write('{"run": 2')
+    assert read_rows(file) == [{"run": 1}]
+    append_row(file, {"run": 3})
+    assert read_rows(file) == [{"run": 1}, {"run": 3}]
+
+
+BAD = [
+    ({"labels": [1, 2]}, "`labels` must be one NumPy array"),
+    ({"labels": np.array(["a"] * COUNT)}, "LabelEncoder"),
+    ({"labels": np.full(COUNT, -1)}, "none of the samples has one"),
+    ({"student_inputs": np.zeros((3, 4), "float32")}, "`student_inputs` must hold arrays"),
+    ({"teacher_inputs": lambda rows: np.zeros((1, 6))}, "asked for 2"),
+    ({"teacher": classifier}, "Give either `teacher=`"),
+    ({"build_teacher": None}, "Give either `teacher=`"),
+    ({"teacher_trained_on": [0]}, "is for a given `teacher`"),
+    ({"build_student": lambda: 3}, "`build_student` must be a function"),
+    ({"build_student": lambda: classifier(5)}, "`build_student`: "),
+    ({"methods": ["kdd"]}, "'kdd'"),
+    ({"methods": ["kd", "kd"]}, "a name of its own"),
+    ({"methods": [("none", CrossModalDistiller)]}, "a name of its own"),
+    ({"methods": ["binary_kd"]}, "methods: 'binary_kd'"),
+    ({"methods": [("mine", lambda teacher, student: student)]}, "must make a distiller"),
+    ({"cv": 0}, "`cv` must be"),
+    ({"validation": 1.5}, "`validation` must be"),
+    ({"groups": np.zeros(3)}, "`groups` must have shape"),
+    ({"seeds": (0, 0)}, "`seeds` must be"),
+    ({"label_budgets": (0,)}, "`label_budgets` must be"),
+    ({"label_budgets": (1000,)}, "labels in training"),
+    ({"trials": 0}, "`trials` must be"),
+    ({"ensemble": 0}, "`ensemble` must be"),
+    ({"score": "f1"}, r"one of the metrics in the logs, \['accuracy', 'loss'\]"),
+    ({"mode": "up"}, "`mode` must be"),
+    ({"fit": {"epochs": 2, "verbose": 1}}, r"\['verbose'\]"),
+    ({"fit": {"epochs": 2, "callbacks": []}}, "function that returns new callbacks"),
+    ({"compile": {"optimizer": "adam"}}, "`compile` must be a dict"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), BAD)
+def test_bad_arguments(change, said):
+    with pytest.raises(ValueError, match=said):
+        Study(**arguments(**change))
+
+
+def test_hidden_labels_need_a_loss_that_leaves_them_out():
+    plain = {"optimizer": "adam", "loss": cross_entropy(), "metrics": ["accuracy"]}
+    with pytest.raises(ValueError, match="ignore_class=-1"):
+        Study(**arguments(compile=plain, label_budgets=(12,)))
+    whole = {"optimizer": "adam", "loss": "mse"}
+    with pytest.raises(ValueError, match="must be floats"):
+        Study(**arguments(compile=whole, label_budgets=(12,), methods=["pkd"]))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"make": 3}, "`make` must be a function"),
+        ({"candidates": ()}, "at least one"),
+        ({"candidates": ({"loss": KD()},)}, "numbers, strings"),
+        ({"space": {"weight": (0, 1)}}, "optuna.distributions"),
+    ],
+)
+def test_bad_methods(given, said):
+    with pytest.raises(ValueError, match=said):
+        Method(**{"make": CrossModalDistiller, **given})
+
+
+@pytest.mark.parametrize("name", sorted(methods))
+def test_every_known_method_trains(name):
+    """On the task it is for; the settings that Optuna may draw are settings too."""
+    method = methods[name]
+    assert {*method.space} <= {*method.default}
+    loss = cross_entropy()
+    labels = np.zeros((8, 3), "float32") if name == "binary_kd" else np.zeros(8, "int32")
+    if name == "binary_kd":
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    distiller = make_distiller(method, classifier(6), classifier(4), 8, method.default)
+    distiller.compile("adam", loss)
+    x = {"teacher": np.ones((8, 6), "float32"), "student": np.ones((8, 4), "float32")}
+    history = distiller.fit({**x, "index": np.arange(8)}, labels, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert method.title
+    assert method.when
+    assert method.source
