@@ -1,4 +1,4 @@
-"""Sections of the benchmark's report on each method by itself: cost, similarity, candidates."""
+"""Sections of the benchmark's report on each method by itself: cost and candidates."""
 
 from collections.abc import Mapping
 
@@ -35,38 +35,6 @@ def cost_section(results: Results, titles: Mapping[str, str]) -> list[str]:
                 (f"{experiment}: {student}", " or ".join(f"{count:,}" for count in sorted(counts)))
                 for (experiment, student), counts in sorted(sizes.items())
             ],
-        ),
-    ]
-
-
-def similarity_section(results: Results, titles: Mapping[str, str]) -> list[str]:
-    """Return how similar the bands of both features are, next to the controls."""
-    lines, kinds = [], []
-    for experiment in dict.fromkeys(block.experiment for block in results.blocks):
-        for method in (*results.methods, *results.ablations):
-            found = [
-                row["similarity"]
-                for block in results.blocks
-                if block.experiment == experiment
-                for row in results.runs(method, block).values()
-                if row["similarity"]
-            ]
-            if found:
-                kinds = kinds or list(found[0])
-                means = [f"{np.mean([one[kind] for one in found]):.2f}" for kind in kinds]
-                lines.append((experiment, titles.get(method, method), str(len(found)), *means))
-    if not lines:
-        return []
-    return [
-        "Mean cosine similarity of teacher and student features on the test fold, over all",
-        "directions, budgets and seeds. `low with dc` contains the mean that non-negative features",
-        "share. What is left without it, and is lost with the channels shuffled, is due to",
-        "frequency; a value that shuffling does not change says nothing about frequency.",
-        "",
-        *table(
-            ("experiment", "method", "runs", *(kind.replace("_", " ") for kind in kinds)),
-            lines,
-            words=(0, 1),
         ),
     ]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes.benchmark_details import candidates_section, cost_section, similarity_section
+from recipes.benchmark_details import candidates_section, cost_section
 from recipes.benchmark_protocol import protocol, row_counts, row_table
 from recipes.benchmark_rows import Results, Row
 from recipes.benchmark_sections import Comparison
@@ -26,10 +26,10 @@ def write_report(
     """Write the report of whatever rows there are.
 
     Args:
-        rows: As `recipes.tasks.run` returns them.
+        rows: As `recipes.studies.benchmark_rows` returns them.
         folder: Made if it is missing.
         titles: Methods in the order of the tables, with their titles. Defaults to those of
-            `recipes.methods.METHODS`.
+            `recipes.methods.TITLES`.
         tasks: What was to run, each with the keys of `row["task"]`, to tell which rows are
             missing. Defaults to every method in every direction and budget of the experiments
             where it has rows at all, with every seed.
@@ -51,7 +51,6 @@ def write_report(
         "Learning curves": comparison.curves(folder),
         "Cost": cost_section(results, titles),
         "The paper's tables on these data": paper_section(results, titles, folder),
-        "Similarity of the bands": similarity_section(results, titles),
         "Chosen candidates": candidates_section(results, titles),
         "How it was done": protocol(results),
         "Rows": row_table(results, titles, there, expected),
@@ -73,7 +72,7 @@ def summary_table(rows: Iterable[Row], titles: Mapping[str, str] | None = None) 
     """Return the short table: mean accuracy, mean rank and mean difference to no distillation.
 
     Args:
-        rows: As `recipes.tasks.run` returns them.
+        rows: As `recipes.studies.benchmark_rows` returns them.
         titles: As for `write_report`.
     """
     titles = _titles() if titles is None else titles
@@ -81,9 +80,9 @@ def summary_table(rows: Iterable[Row], titles: Mapping[str, str] | None = None) 
 
 
 def _titles() -> dict[str, str]:
-    from recipes.methods import METHODS  # Keras is not needed where titles are given.
+    from recipes.methods import TITLES  # Keras is not needed where titles are given.
 
-    return {name: method.title for name, method in METHODS.items()}
+    return dict(TITLES)
 
 
 def _summary(comparison: Comparison) -> list[str]:

@@ -27,7 +27,7 @@ class Block(NamedTuple):
 
 def is_ours(method: str) -> bool:
     """Return whether a method is the package's own, and so no baseline."""
-    return method == "published" or method.startswith("ours")
+    return method.startswith(("published", "ours"))
 
 
 def is_ablation(method: str) -> bool:
@@ -39,7 +39,7 @@ class Results:
     """Rows by method, block and seed.
 
     Args:
-        rows: As `recipes.tasks.run` returns them. Some may be missing.
+        rows: As `recipes.studies.benchmark_rows` returns them. Some may be missing.
         order: Methods in the order of the tables, all kinds; others follow.
 
     Raises:

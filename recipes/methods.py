@@ -1,121 +1,65 @@
 """The methods that the benchmark compares, each with the settings that tuning may choose from.
 
-Every method has three candidates, which span a factor of 10 to 100 around what its source uses; the
-package's defaults are also run as they are. The weight of the task loss is 1 for all.
+What `keras_fdkd.study` knows by name is used as it is. Every method has three candidates or one,
+which span a factor of 10 to 100 around what its source uses; the weight of the task loss is 1.
 """
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras.distillation import FeatureDistillation
 
-from keras_fdkd import PUBLISHED, C2KDDistiller, CrossModalDistiller, FrequencyDistiller
-from keras_fdkd.losses import AFD, AT, CRD, DIST, DKD, KD, PKD, RKD, FitNet
+from keras_fdkd import PUBLISHED, CrossModalDistiller, FrequencyDistiller
+from keras_fdkd.losses import AFD, AT, KD
+from keras_fdkd.study import Method, methods
 from recipes.experiment import Experiment
+from recipes.variant_parts import Scheduled
 
-NEGATIVES = 1024
+NONE = "none"
 Setting = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Method:
-    """One way to train a student with a teacher.
-
-    Attributes:
-        title: In tables.
-        make: From teacher, student, experiment, number of training samples and one setting to
-            the distiller; `None` where nothing is distilled.
-        settings: Candidates of the tuning.
-        maps: Whether it needs layers with maps of one kind in both models.
-        frozen_teacher: Whether the teacher can run once, before training.
-        similarity: Whether to measure the bands of both features after training.
-    """
-
-    title: str
-    make: Callable[..., keras.Model] | None
-    settings: tuple[Setting, ...] = ({},)
-    maps: bool = False
-    frozen_teacher: bool = True
-    similarity: bool = False
-
-
-def applies(method: Method, experiment: Experiment) -> bool:
-    """Return whether the experiment's models have what the method compares."""
-    return bool(experiment.maps) or not method.maps
 
 
 def _weights(*values: float) -> tuple[Setting, ...]:
     return tuple({"weight": value} for value in values)
 
 
-def _with(*make_losses: Callable[[], Any]) -> Callable[..., keras.Model]:
-    """Return a maker of a distiller with these losses, all of the same weight."""
+def _feature_mse(teacher: keras.Model, student: keras.Model, weight: float) -> keras.Model:
+    loss = FeatureDistillation("mse", teacher_layer_name="feature", student_layer_name="feature")
+    return CrossModalDistiller(teacher, student, losses=[loss], loss_weights=[weight])
 
-    def make(
-        teacher: keras.Model,
-        student: keras.Model,
-        experiment: Experiment,
-        count: int,
-        weight: float,
-    ) -> keras.Model:
-        losses = [make_loss() for make_loss in make_losses]
-        return CrossModalDistiller(
-            teacher, student, losses=losses, loss_weights=[weight] * len(losses)
-        )
+
+def _attention(paths: tuple[str, ...]) -> Callable[..., keras.Model]:
+    def make(teacher: keras.Model, student: keras.Model, weight: float) -> keras.Model:
+        losses = [AT(teacher_layer_name=path, student_layer_name=path) for path in paths]
+        weights = [weight] * len(losses)
+        return CrossModalDistiller(teacher, student, losses=losses, loss_weights=weights)
 
     return make
 
 
-def _feature_mse() -> FeatureDistillation:
-    return FeatureDistillation("mse", teacher_layer_name="feature", student_layer_name="feature")
+def _afd(paths: tuple[str, ...]) -> Callable[..., keras.Model]:
+    def make(teacher: keras.Model, student: keras.Model, weight: float) -> keras.Model:
+        names = list(paths)
+        losses = [AFD(teacher_layer_name=names, student_layer_name=names), KD()]
+        return CrossModalDistiller(teacher, student, losses=losses, loss_weights=[weight, 1.0])
+
+    return make
 
 
-def _crd(
-    teacher: keras.Model, student: keras.Model, experiment: Experiment, count: int, weight: float
-) -> keras.Model:
-    return _with(lambda: CRD(count, negatives=NEGATIVES))(
-        teacher, student, experiment, count, weight
-    )
-
-
-def _maps(
-    teacher: keras.Model, student: keras.Model, experiment: Experiment, count: int, weight: float
-) -> keras.Model:
-    losses = [AT(teacher_layer_name=path, student_layer_name=path) for path in experiment.maps]
-    weights = [weight] * len(losses)
-    return CrossModalDistiller(teacher, student, losses=losses, loss_weights=weights)
-
-
-def _afd(
-    teacher: keras.Model, student: keras.Model, experiment: Experiment, count: int, weight: float
-) -> keras.Model:
-    paths = list(experiment.maps)
-    losses = [AFD(teacher_layer_name=paths, student_layer_name=paths), KD()]
-    return CrossModalDistiller(teacher, student, losses=losses, loss_weights=[weight, 1.0])
-
-
-def _c2kd(
-    teacher: keras.Model, student: keras.Model, experiment: Experiment, count: int, krc: float
-) -> keras.Model:
-    return C2KDDistiller(teacher, student, krc=krc)
-
-
-def frequency(
-    teacher: keras.Model, student: keras.Model, experiment: Experiment, count: int, **options: Any
-) -> keras.Model:
-    """Return a `FrequencyDistiller`."""
-    return FrequencyDistiller(teacher, student, **options)
+def _rising(teacher: keras.Model, student: keras.Model, steps: int, **options: Any) -> keras.Model:
+    """Terms that rise over the first quarter of training."""
+    return Scheduled(teacher, student, schedule="rise", steps=steps, **options)
 
 
 def _published(weight: float) -> Setting:
     return {**PUBLISHED, "low_weight": weight, "high_weight": weight}
 
 
-def _bands(scale: float) -> Setting:
+def _bands(scale: float, align_weight: float = 0.3) -> Setting:
     """The bands of unit variance, in the proportions of the package's defaults."""
-    return {"low_weight": 3.0 * scale, "high_weight": scale, "align_weight": 0.3}
+    return {"low_weight": 3.0 * scale, "high_weight": scale, "align_weight": align_weight}
 
 
 def _whole(weight: float) -> Setting:
@@ -123,43 +67,52 @@ def _whole(weight: float) -> Setting:
     return {"cutoff": None, "low_weight": weight, "high_weight": 0.0, "align_weight": 0.3}
 
 
+def _frequency(title: str, *settings: Setting) -> Method:
+    return Method(FrequencyDistiller, settings, title=title)
+
+
+_KNOWN = ("kd", "dkd", "dist", "fitnet", "pkd", "rkd", "crd", "c2kd")
+#: Of one teacher, by name, in the order of the tables.
 METHODS: dict[str, Method] = {
-    "none": Method("no distillation", None),
-    "kd": Method("KD", _with(KD), _weights(0.3, 2, 9)),
-    "dkd": Method("DKD", _with(DKD), _weights(0.1, 0.5, 2)),
-    "dist": Method("DIST", _with(DIST), _weights(0.7, 2, 6)),
-    "feature_mse": Method("feature MSE", _with(_feature_mse), _weights(10, 100, 1000)),
-    "fitnet": Method("FitNet", _with(FitNet), _weights(10, 100, 1000)),
-    "pkd": Method("PKD", _with(PKD), _weights(1, 6, 30)),
-    "rkd": Method("RKD", _with(RKD), _weights(0.1, 0.5, 2)),
-    "crd": Method("CRD", _crd, _weights(0.1, 0.4, 1.6)),
-    "at": Method("AT", _maps, _weights(100, 1000, 5000), maps=True),
-    "afd": Method("AFD + KD", _afd, _weights(20, 200, 1000), maps=True),
-    "c2kd": Method(
-        "C2KD", _c2kd, ({"krc": -1.0}, {"krc": 0.0}, {"krc": 0.3}), frozen_teacher=False
+    **{name: methods[name] for name in _KNOWN},
+    "feature_mse": Method(_feature_mse, _weights(10, 100, 1000), title="feature MSE"),
+    "at": Method(_attention(()), _weights(100, 1000, 5000), title="AT"),
+    "afd": Method(_afd(()), _weights(20, 200, 1000), title="AFD + KD"),
+    "published_own": _frequency("FD-CMKD, published weights", _published(1.0)),
+    "published": _frequency(
+        "FD-CMKD, published loss", *(_published(weight) for weight in (1.0, 100.0, 1000.0))
     ),
-    "published": Method(
-        "FD-CMKD, published",
-        frequency,
-        tuple(_published(w) for w in (1.0, 100.0, 1000.0)),
-        similarity=True,
+    "ours_defaults": _frequency("FrequencyDistiller, defaults", _bands(1.0)),
+    "ours_bands": _frequency(
+        "FD-CMKD, unit variance", *(_bands(scale) for scale in (0.3, 1.0, 3.0))
     ),
-    "ours_defaults": Method(
-        "FrequencyDistiller, defaults", frequency, (_bands(1.0),), similarity=True
-    ),
-    "ours_bands": Method(
-        "FD-CMKD, unit variance",
-        frequency,
-        tuple(_bands(w) for w in (0.3, 1.0, 3.0)),
-        similarity=True,
-    ),
-    "ours_whole": Method(
-        "unit variance, no split",
-        frequency,
-        tuple(_whole(w) for w in (1.3, 4.0, 12.0)),
-        similarity=True,
-    ),
+    "ours_whole": _frequency("unit variance, no split", *map(_whole, (1.3, 4.0, 12.0))),
+    "ours_tenth": _frequency("defaults, a tenth of the weights", _bands(0.1, 0.03)),
+    "ours_classifiers": _frequency("shared classifiers alone", _bands(0.0)),
+    "ours_rising": Method(_rising, (_bands(1.0),), title="defaults, rising"),
 }
+_MAPS = {"at": _attention, "afd": _afd}
+#: Of three teachers.
+THREE: dict[str, Method] = {
+    "ours_three": _frequency("defaults, three teachers", _bands(1.0)),
+    "ours_three_rising": Method(_rising, (_bands(1.0),), title="defaults, three teachers, rising"),
+}
+TITLES = {
+    NONE: "no distillation",
+    **{name: method.title for name, method in {**METHODS, **THREE}.items()},
+}
+
+
+def methods_of(experiment: Experiment) -> dict[str, Method]:
+    """Return the methods of one teacher that the experiment's models have the layers for."""
+    found = dict(METHODS)
+    for name, make in _MAPS.items():
+        if experiment.maps:
+            found[name] = dataclasses.replace(found[name], make=make(experiment.maps))
+        else:
+            del found[name]
+    return found
+
 
 # The paper's ablation rows, pairs of band losses and cutoffs: what each changes of the whole.
 _WHOLE: Setting = {
@@ -182,4 +135,6 @@ _CHANGES: dict[str, Setting] = {
     "cutoff: 2/3": {"cutoff": 2 / 3},
     "cutoff: 3/4": {"cutoff": 3 / 4},
 }  # fmt: skip
-ABLATIONS: dict[str, Setting] = {name: {**_WHOLE, **change} for name, change in _CHANGES.items()}
+ABLATIONS: dict[str, Method] = {
+    name: _frequency(name, {**_WHOLE, **change}) for name, change in _CHANGES.items()
+}

@@ -19,11 +19,11 @@ import keras
 import numpy as np
 
 from keras_fdkd import CrossModalDistiller, FrequencyDistiller, losses
+from recipes.alone import TEACHERS, new_model, trained_alone
 from recipes.experiment import Batches
 from recipes.experiments import EXPERIMENTS, load_experiment
 from recipes.markdown import table
 from recipes.pool import read_rows, run_all
-from recipes.tasks import TEACHERS, new_model, trained_alone
 from recipes.training import train
 from recipes.variant_parts import (
     Scheduled,

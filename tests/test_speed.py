@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import cross_entropy, pairs
+from conftest import cross_entropy, pairs, whole_recipe
 
 from keras_fdkd import FrequencyDistiller
 from recipes.speed_models import PAIRS
@@ -105,7 +105,10 @@ def test_the_limit_runs_its_teacher(waits):
         assert np.isnan(loss) == broken
 
 
-@pytest.mark.parametrize("name", ["tiny", "maps", "masked"])
+@pytest.mark.parametrize(
+    "name",
+    ["tiny", pytest.param("maps", marks=whole_recipe), pytest.param("masked", marks=whole_recipe)],
+)
 def test_all_trainers_train(name):
     from dataclasses import replace
 

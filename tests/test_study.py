@@ -178,13 +178,13 @@ def test_the_test_fold_is_read_once_and_chooses_nothing(monkeypatch):
 
 @whole_recipe
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
-    def broken(teacher, student, steps):
+    def broken(teacher, student, at_once):
         distiller = CrossModalDistiller(teacher, student, losses=[KD()])
-        if steps:
+        if at_once:
             distiller.fit = lambda *args, **kwargs: 1 / 0
         return distiller
 
-    method = Method(broken, ({"steps": 1},))
+    method = Method(broken, ({"at_once": 1},))
     asked = arguments(methods=[("broken", method), "kd"], folder=tmp_path)
     results = Study(**asked).run()
     assert len(results.failures) == 2
@@ -399,7 +399,7 @@ def test_every_known_method_trains(name):
     labels = np.zeros((8, 3), "float32") if name == "binary_kd" else np.zeros(8, "int32")
     if name == "binary_kd":
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    distiller = make_distiller(method, classifier(6), classifier(4), 8, method.default)
+    distiller = make_distiller(method, classifier(6), classifier(4), 8, 1, method.default)
     distiller.compile("adam", loss)
     x = {"teacher": np.ones((8, 6), "float32"), "student": np.ones((8, 4), "float32")}
     history = distiller.fit({**x, "index": np.arange(8)}, labels, verbose=0).history

@@ -19,9 +19,13 @@ def check_several(name: str, values: Any, is_fine: Callable[[Any], bool], wanted
         )
 
 
-def check_splitter(name: str, value: Any, plain: str) -> None:
-    """Raise unless `value` is a splitter, or the number that stands for a random one."""
+def check_splitter(name: str, value: Any, plain: str, labels: Labels) -> None:
+    """Raise unless `value` is a splitter, or what stands for one."""
     if hasattr(value, "split") and not isinstance(value, str):
+        return
+    if name == "cv" and isinstance(value, (list, tuple)) and value:
+        for split in value:
+            _check_split(split, labels)
         return
     fine = is_integer(value, 1) if name == "cv" else is_number(value) and 0 < value < 1
     if not fine:
@@ -29,6 +33,25 @@ def check_splitter(name: str, value: Any, plain: str) -> None:
             f"`{name}` must be {plain}, or a splitter of `sklearn.model_selection`. "
             f"Received: {name}={value!r}."
         )
+
+
+def _check_split(split: Any, labels: Labels) -> None:
+    is_split = isinstance(split, (list, tuple)) and len(split) in (2, 3)
+    folds = [np.asarray(part) for part in split] if is_split else []
+    count = len(labels.values)
+    if not folds or not all(
+        fold.ndim == 1 and fold.dtype.kind in "iu" and len(fold) and fold.min() >= 0
+        and fold.max() < count for fold in folds
+    ):  # fmt: skip
+        raise ValueError(
+            "A split in `cv` must be `(train, test)` or `(train, validation, test)`, each row "
+            f"numbers in 0..{count - 1}. Received: {split!r}."
+        )
+    together = np.concatenate(folds)
+    if len(np.unique(together)) < len(together):
+        raise ValueError("No sample may be twice in a split of `cv`. Received: some are.")
+    if not labels.labelled[np.concatenate(folds[1:])].all():
+        raise ValueError("Samples without a label can only be trained on, in each split of `cv`.")
 
 
 def check_rows(name: str, values: Any, count: int) -> np.ndarray | None:

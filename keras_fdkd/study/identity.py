@@ -72,18 +72,22 @@ def check_identity(folder: Path, new: dict[str, Any], methods: dict[str, Any]) -
         )
 
 
-def kept_splits(folder: Path, cv: str, new: list[Split]) -> list[Split]:
+def kept_splits(folder: Path, cv: str, new: list[Split], drawn: bool) -> list[Split]:
     """Return the splits that a folder's runs were made with, or keep new ones there.
 
-    Splitters without a `random_state` draw other splits each time.
+    Splits that are drawn by splitters without a `random_state` differ each time.
     """
     file = folder / "splits.npz"
     if file.exists():
         with np.load(file) as arrays:
             count = int(arrays["count"])
-            if str(arrays["cv"]) == cv:
-                names = ("train", "validation", "test")
-                return [Split(*(arrays[f"{i}_{name}"] for name in names)) for i in range(count)]
+            names = ("train", "validation", "test")
+            kept = [Split(*(arrays[f"{i}_{name}"] for name in names)) for i in range(count)]
+            is_same = str(arrays["cv"]) == cv
+            if is_same and (
+                drawn or _digest(list(map(vars, kept))) == _digest(list(map(vars, new)))
+            ):
+                return kept
         raise ValueError(
             f"`folder` {str(folder)!r} holds the runs of a study with other splits. "
             "Give another `folder`, or delete this one."

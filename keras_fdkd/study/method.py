@@ -19,7 +19,7 @@ class Method:
 
     Args:
         make: Function `(teacher, student, **setting) -> distiller`. If it has a parameter
-            `samples`, it gets the number of training samples.
+            `samples` or `steps`, it gets the number of training samples or training steps.
         candidates: Settings, the first is the default. Defaults to `({},)`: nothing to choose.
         space: `optuna.distributions` by argument, in which further trials search. Defaults to no
             search.

@@ -98,9 +98,8 @@ def checked_protocol(work: Work) -> Protocol:
     protocol = dataclasses.replace(work.protocol, score=score)
     protocol = dataclasses.replace(protocol, mode=protocol.direction(student))
     teacher = work.given_teacher if work.build_teacher is None else _new_teacher(work, rows)
-    samples = len(work.splits[0].train)
     for name, method in work.methods.items():
-        given = method, teacher, student, samples, method.default
+        given = method, teacher, student, *work.sizes(0), method.default
         distiller = _tried(f"methods: '{name}'", make_distiller, *given)
         if not hasattr(distiller, "student") or not hasattr(distiller, "predict_teacher"):
             raise ValueError(

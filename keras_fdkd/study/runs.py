@@ -102,7 +102,7 @@ def _candidate(
     split = work.splits[run.split]
     labels, labelled = work.kept_labels(run)
     student = new_model(work.build_student, run.seed)
-    distiller = make_distiller(method, teacher, student, len(split.train), setting)
+    distiller = make_distiller(method, teacher, student, *work.sizes(run.split), setting)
     sources = {"student": work.student_inputs}
     outputs = before = None
     if work.is_recorded:
@@ -123,13 +123,13 @@ def _candidate(
 
 
 def make_distiller(
-    method: Method, teacher: Any, student: keras.Model, samples: int, setting: Setting
+    method: Method, teacher: Any, student: keras.Model, samples: int, steps: int, setting: Setting
 ) -> keras.Model:
-    """Return the distiller of a method."""
-    takes_samples = "samples" in inspect.signature(method.make).parameters
-    return method.make(
-        teacher, student, **({"samples": samples} if takes_samples else {}), **setting
-    )
+    """Return the distiller of a method, which gets the sizes of the training if it asks."""
+    asked = inspect.signature(method.make).parameters
+    sizes = {"samples": samples, "steps": steps}
+    given = {name: size for name, size in sizes.items() if name in asked}
+    return method.make(teacher, student, **given, **setting)
 
 
 def _fold(work: Work, source: Any, rows: np.ndarray) -> InOrder:

@@ -1,5 +1,6 @@
 """The rows of each split: training, validation and test."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,7 @@ def make_splits(
 
     Args:
         labels: Of all samples.
-        cv: A number of random splits, or a splitter of scikit-learn.
+        cv: A number of random splits, a splitter of scikit-learn, or a list of rows, see `Study`.
         validation: Fraction of the rows that are not tested, or a splitter.
         groups: Which samples stay together, shape `(samples,)`.
         known_to_teacher: Rows that a given teacher was trained on: they are not evaluated.
@@ -49,15 +50,15 @@ def make_splits(
         ValueError: If a fold would be empty.
     """
     rows = np.flatnonzero(labels.labelled)
-    outer = _splitter(cv, 0.2, labels, rows, groups, 0) if isinstance(cv, int) else cv
     found = []
-    for number, (rest, test) in enumerate(_split(outer, rows, labels, groups)):
-        inner = validation
-        if isinstance(validation, float):
-            inner = _splitter(1, validation, labels, rest, groups, number)
-        train, chosen = next(iter(_split(inner, rest, labels, groups)))
+    for number, (rest, chosen, test) in enumerate(_folds(cv, labels, rows, groups)):
+        if chosen is None:
+            inner = validation
+            if isinstance(validation, float):
+                inner = _splitter(1, validation, labels, rest, groups, number)
+            rest, chosen = next(iter(_split(inner, rest, labels, groups)))
         held_out = np.concatenate([chosen, test])
-        train = np.sort(np.concatenate([train, _unlabelled(labels, groups, held_out)]))
+        train = np.union1d(rest, _unlabelled(labels, groups, held_out, cv))
         chosen, test = (_unknown(fold, known_to_teacher) for fold in (chosen, test))
         for name, fold in (("training", train), ("validation", chosen), ("test", test)):
             if not len(fold):
@@ -95,8 +96,26 @@ def _split(splitter: Any, rows: np.ndarray, labels: Labels, groups: np.ndarray |
         yield rows[first], rows[second]
 
 
-def _unlabelled(labels: Labels, groups: np.ndarray | None, held_out: np.ndarray) -> np.ndarray:
+def _folds(
+    cv: Any, labels: Labels, rows: np.ndarray, groups: np.ndarray | None
+) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray]]:
+    """Yield rows that are trained or validated on, of validation if they are given, and of test."""
+    if isinstance(cv, (list, tuple)):
+        for split in cv:
+            first, *middle, last = (np.asarray(part, "int64") for part in split)
+            yield first, (middle[0] if middle else None), last
+        return
+    outer = _splitter(cv, 0.2, labels, rows, groups, 0) if isinstance(cv, int) else cv
+    for rest, test in _split(outer, rows, labels, groups):
+        yield rest, None, test
+
+
+def _unlabelled(
+    labels: Labels, groups: np.ndarray | None, held_out: np.ndarray, cv: Any
+) -> np.ndarray:
     """Return the samples without a label that may be trained on: of no group that is held out."""
+    if isinstance(cv, (list, tuple)):  # They say which samples are trained on.
+        return np.zeros(0, "int64")
     rows = np.flatnonzero(~labels.labelled)
     return rows if groups is None else rows[~np.isin(groups[rows], groups[held_out])]
 

@@ -70,7 +70,8 @@ class Study:
             batches; they teach together, see `keras_fdkd.Ensemble`. Defaults to `1`.
         methods: Names of `keras_fdkd.study.methods`, or pairs of a name and a `Method` or a
             function `(teacher, student) -> distiller`. No distillation is always there.
-        cv: Number of random splits (a fifth is tested), or a splitter of scikit-learn. Defaults to
+        cv: Number of random splits (a fifth is tested), a splitter of scikit-learn, or a list of
+            splits, each `(train, test)` or `(train, validation, test)` row numbers. Defaults to
             `5`.
         validation: Fraction of what is not tested that chooses setting and epoch, or a splitter of
             which the first split counts. Defaults to `0.2`.
@@ -162,8 +163,8 @@ class Study:
             raise ValueError("`teacher_trained_on` is for a given `teacher`: leave it out.")
         groups = check_rows("groups", groups, count)
         seen = check_known(teacher_trained_on, count)
-        check_splitter("cv", cv, "a number of splits")
-        check_splitter("validation", validation, "a fraction")
+        check_splitter("cv", cv, "a number of splits, a list of splits", known)
+        check_splitter("validation", validation, "a fraction", known)
         are_hidden = not known.labelled.all() or set(label_budgets) != {None}
         protocol = Protocol.of(
             compile, fit, score, mode, are_hidden and known.values.dtype.kind == "f"
@@ -174,9 +175,12 @@ class Study:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self._cv = str(cv)
+        self._cv = "given rows" if isinstance(cv, (list, tuple)) else str(cv)
         splits = kept_splits(
-            folder, f"{cv} {validation}", make_splits(known, cv, validation, groups, seen)
+            folder,
+            f"{self._cv} {validation}",
+            make_splits(known, cv, validation, groups, seen),
+            drawn=not isinstance(cv, (list, tuple)),
         )
         check_budgets(label_budgets, known, splits)
         self._warnings = [_UNKNOWN_ROWS] if teacher is not None and seen is None else []

@@ -64,6 +64,11 @@ class Work:
         labels = self.labels.hidden(self.splits[run.split].train, run.budget, run.split)
         return labels, Labels(labels).labelled
 
+    def sizes(self, split: int) -> tuple[int, int]:
+        """Return the number of training samples and of training steps."""
+        samples = len(self.splits[split].train)
+        return samples, self.protocol.epochs * max(1, samples // self.protocol.batch_size)
+
     @cached_property
     def given_teacher(self) -> Any:
         """The teacher that was given, made once in a process if it came as a function."""
