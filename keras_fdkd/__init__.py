@@ -10,6 +10,7 @@ from keras_fdkd.distillers import (
 )
 from keras_fdkd.ensemble import Ensemble
 from keras_fdkd.fingerprints import fingerprint
+from keras_fdkd.fit_safely import fit_safely
 from keras_fdkd.logits_view import logits_view
 from keras_fdkd.recorded_teacher import RecordedTeacher
 from keras_fdkd.torch_teacher import from_torch
@@ -28,6 +29,7 @@ __all__ = [
     "analysis",
     "callbacks",
     "fingerprint",
+    "fit_safely",
     "from_torch",
     "layers",
     "logits_view",

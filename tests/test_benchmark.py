@@ -1,5 +1,6 @@
 """The benchmark: what it runs, that it goes on after an interruption, and what a run is."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,12 +13,14 @@ import pytest
 from conftest import whole_recipe
 from pool_worker import Square, attempts, square
 
+from recipes import benchmark
+from recipes.alone import new_model
 from recipes.benchmark import grid, parse
 from recipes.experiment import BATCH_SIZE, UNLABELLED, Batches, Samples, hide_labels
 from recipes.experiments import load_experiment
-from recipes.methods import ABLATIONS, METHODS
+from recipes.methods import ABLATIONS, METHODS, THREE
 from recipes.pool import read_rows, run_all
-from recipes.tasks import Task, new_model, run
+from recipes.studies import gathered
 
 
 def test_finished_rows_are_not_run_again(tmp_path):
@@ -68,33 +71,48 @@ def test_killed_and_restarted(tmp_path):
 
 def test_grid():
     options = parse(["--experiments", "watch", "digits", "--seeds", "0", "1"])
-    stages = grid(options)
-    alone, distilled, ablated = stages
-    assert len({task.key for stage in stages for task in stage}) == sum(map(len, stages))
+    tasks = grid(options)
+    assert len({json.dumps(task) for task in tasks}) == len(tasks)
+    alone = [task for task in tasks if task["method"] == "none"]
+    ablated = [task for task in tasks if task["base"]]
     assert len(alone) == 2 * 2 * 2 * 2  # seeds, experiments, budgets, modalities
-    methods = len(METHODS) - 1
-    maps = sum(method.maps for method in METHODS.values())
-    assert len(distilled) == 2 * 2 * (2 * methods - maps) * 2
     assert len(ablated) == 2 * 2 * 2 * len(ABLATIONS)
-    assert all(task.teacher != task.student for task in distilled + ablated)
+    maps = {"at", "afd"}  # The models of the digits have no maps in common.
+    distilled = 2 * 2 * (2 * len({**METHODS, **THREE}) - len(maps)) * 2
+    assert len(tasks) == len(alone) + len(ablated) + distilled
+    assert all(task["teacher"] != task["student"] for task in tasks)
+    few = grid(parse(["--experiments", "digits", "--budgets", "few", "--methods", "kd"]))
+    assert {task["method"] for task in few} == {"none", "kd"}
 
 
 @whole_recipe
-def test_a_run_chooses_on_validation_and_repeats(tmp_path):
-    task = Task("digits", "spoken", "written", "few", "kd", seed=3, epochs=2)
-    rows = [run(task, tmp_path) for _ in range(2)]
-    for row in rows:
-        for name in ("seconds", "seconds_per_step"):
-            row.pop(name)
-    assert rows[0] == rows[1]
-    row = rows[0]
-    assert [c["setting"] for c in row["candidates"]] == list(METHODS["kd"].settings)
-    best = max(row["candidates"], key=lambda c: c["validation_accuracy"])
-    assert row["setting"] == best["setting"]
+def test_the_benchmark_goes_through_studies(tmp_path):
+    """Run again it trains nothing, and the report has a row for each task."""
+    asked = ["--experiments", "digits", "--seeds", "3", "--epochs", "1", "--budgets", "few",
+             "--methods", "kd", "ours_three_rising", "--processes", "1",
+             "--output", str(tmp_path)]  # fmt: skip
+    benchmark.main(asked)
+    rows = read_rows(tmp_path / "rows.jsonl")
+    assert [row["task"] for row in rows] == grid(parse(asked))
+    benchmark.main(asked)
+    assert read_rows(tmp_path / "rows.jsonl") == rows
+    row = next(row for row in rows if row["task"]["method"] == "kd")
+    assert [one["setting"] for one in row["candidates"]] == list(METHODS["kd"].candidates)
+    best = max(row["candidates"], key=lambda one: one["validation_accuracy"])
     assert row["validation_accuracy"] == best["validation_accuracy"]
     assert max(row["curve"]) == pytest.approx(best["validation_accuracy"], abs=1e-4)  # rounded
-    assert 0 < row["test_accuracy"] <= 1
-    assert len(row["curve"]) == 2
+    assert f"{len(rows)} of {len(rows)} expected rows" in (tmp_path / "report.md").read_text()
+
+
+def test_the_rows_of_a_study_are_the_folds_of_the_seeds():
+    experiment = load_experiment("digits")
+    inputs, labels, splits = gathered(experiment, [0, 3])
+    for seed, split in zip([0, 3], splits, strict=True):
+        for rows, fold in zip(split, ("train", "validation", "test"), strict=True):
+            samples = experiment.folds(seed)[fold]
+            np.testing.assert_array_equal(labels[rows], samples.labels)
+            for name, values in samples.inputs.items():
+                np.testing.assert_array_equal(inputs[name][rows], values)
 
 
 def test_methods_start_from_the_same_weights():

@@ -6,7 +6,6 @@ import itertools
 import numpy as np
 import pytest
 
-from keras_fdkd.analysis import band_similarity
 from recipes import inference
 from recipes.benchmark_plots import plot_ranks
 from recipes.benchmark_protocol import row_counts
@@ -41,7 +40,7 @@ def make_row(experiment, teacher, student, budget, method, seed, **changes):
     row = {
         "task": {
             "experiment": experiment, "teacher": teacher, "student": student, "budget": budget,
-            "method": method, "seed": seed, "epochs": 0, "base": "", "settings": [],
+            "method": method, "seed": seed, "epochs": 0, "base": "",
         },
         "setting": tried[seed % len(tried)] if tried else {},
         "candidates": [{"setting": one, "validation_accuracy": 0.5} for one in tried],
@@ -51,7 +50,6 @@ def make_row(experiment, teacher, student, budget, method, seed, **changes):
         "curve": [0.1, 0.4, 0.5],
         "seconds_per_step": 0.01 if method == "none" else 0.015,
         "parameters": 1234,
-        "similarity": {"raw": 0.3, "low_with_dc": 0.5} if method == "published" else None,
         "seconds": 1.0,
     }  # fmt: skip
     return {**row, **changes}
@@ -300,7 +298,6 @@ def test_report(tmp_path):
     assert "| frequency + align | 62.0 ± 1.0 | 62.0 ± 1.0 | 52.0 ± 1.0 | 52.0 ± 1.0 |" in paper
     assert "| +0.0 [+0.0, +0.0] | 61.8 | 68.7 | 62.4 | 45.8 |" in paper
     assert paper.count("| logMSE + logMSE |") == paper.count("| 68.0 |") == 1
-    assert "| watch | FD-CMKD | 12 | 0.30 | 0.50 |" in part["Similarity of the bands"]
     assert "| KD | weight 0.3: 8; weight 1.0: 8; weight 3.0: 8 |" in part["Chosen candidates"]
     how = part["How it was done"]
     assert "Epochs: digits 3, watch 3." in how
@@ -359,7 +356,7 @@ def test_report_of_little(rows, tmp_path):
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert f"\n{len(rows)} of " in report
     assert "nan" not in report.lower()
-    assert len(sections(report)) == 13
+    assert len(sections(report)) == 12
 
 
 def test_summary_table():
@@ -371,19 +368,6 @@ def test_summary_table():
     )
     # Without titles, those of the methods.
     assert f"| {METHODS['c2kd'].title} | " in summary_table(make_rows(methods=("c2kd",)))
-
-
-def test_similarity_of_the_library_fits_the_report(tmp_path):
-    rng = np.random.default_rng(0)
-    found = band_similarity({side: rng.random((8, 16)) for side in ("teacher", "student")}).mean
-    rows = make_rows(2)
-    for row in rows:
-        row["similarity"] = found if row["task"]["method"] == "published" else None
-    write_report(rows, tmp_path, titles=TITLES)
-    part = sections((tmp_path / "report.md").read_text())["Similarity of the bands"]
-    kinds = "raw | low with dc | low | high | low with dc shuffled | low shuffled | high shuffled"
-    assert f"| {kinds} |" in part
-    assert f"| digits | FD-CMKD | 8 | {found['raw']:.2f} | {found['low_with_dc']:.2f} |" in part
 
 
 def test_rank_diagram_names_every_method():

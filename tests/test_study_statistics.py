@@ -10,8 +10,7 @@ from sklearn.svm import SVC
 from keras_fdkd.study import Gain
 from keras_fdkd.study.advice import decide
 from keras_fdkd.study.statistics import holm
-
-OVERLAP = 0.25  # a fifth is tested
+from recipes.advice_rates import OVERLAP, simulated
 
 
 def test_the_published_example_of_scikit_learn():
@@ -58,20 +57,8 @@ def test_holm_by_hand():
     assert np.isnan(adjusted["unknown"])
 
 
-def studies(gains, count=1500, splits=5, noise=0.02, seed=0):
-    """Yield tables of scores whose splits share samples, so that their errors are correlated."""
-    rng = np.random.default_rng(seed)
-    shared = np.sqrt(OVERLAP / (1 + OVERLAP))  # Correlation n_test / (n_test + n_train).
-    for _ in range(count):
-        yield {
-            f"m{i}": Gain.of(
-                gain
-                + noise
-                * (shared * rng.normal() + np.sqrt(1 - shared**2) * rng.normal(size=splits)),
-                OVERLAP,
-            )
-            for i, gain in enumerate(gains)
-        }
+def studies(gains, noise=0.02):
+    return simulated(gains, splits=5, noise=noise, count=1500)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +85,6 @@ def test_advice_against_a_method_that_gains_is_rare(gains):
 
 def test_a_method_that_helps_is_found():
     kinds = [decide(table, 0.0) for table in studies([0.03, 0.0, 0.0], noise=0.01)]
-    assert np.mean([kind == ("use", "m0") for kind in kinds]) > 0.8
+    assert np.mean([kind == ("use", "method 0") for kind in kinds]) > 0.8
     kinds = [decide(table, 0.03)[0] for table in studies([0.0, 0.0], noise=0.01)]
     assert np.mean([kind == "without" for kind in kinds]) > 0.8

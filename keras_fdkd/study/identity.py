@@ -79,7 +79,7 @@ def kept_splits(folder: Path, cv: str, new: list[Split], drawn: bool) -> list[Sp
     """
     file = folder / "splits.npz"
     if file.exists():
-        with np.load(file) as arrays:
+        with np.load(file, allow_pickle=False) as arrays:
             count = int(arrays["count"])
             names = ("train", "validation", "test")
             kept = [Split(*(arrays[f"{i}_{name}"] for name in names)) for i in range(count)]

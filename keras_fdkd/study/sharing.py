@@ -3,7 +3,7 @@
 import functools
 import io
 import mmap
-import pickle
+import pickle  # Of what `write_shared` wrote itself.  # nosec B403
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,7 +47,8 @@ def read_shared(folder: str) -> Any:
         empty = file.stat().st_size == 0
         buffers.append(b"" if empty else np.memmap(file, mode="r"))
         number += 1
-    return pickle.loads((Path(folder) / _FILE).read_bytes(), buffers=buffers)  # noqa: S301  # nosec
+    data = (Path(folder) / _FILE).read_bytes()
+    return pickle.loads(data, buffers=buffers)  # noqa: S301  # Written here.  # nosec B301
 
 
 class _Pickler(cloudpickle.Pickler):

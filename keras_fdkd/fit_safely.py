@@ -1,0 +1,147 @@
+"""fit_safely: train the student with and without its teacher, and keep the better one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_fdkd.arguments import check_choice, check_integer, check_name
+from keras_fdkd.distillers.cross_modal import CrossModalDistiller
+
+PLAIN, DISTILLED = "plain", "distilled"
+_TASK_LOSS = "val_task_loss"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which student was kept, and how both did on the validation data. It prints as a sentence.
+
+    Attributes:
+        kept: `"plain"` or `"distilled"`.
+        monitor: What was compared.
+        scores: Of both, at their best epochs.
+        histories: Logs of both trainings, `{name: [value an epoch]}`.
+    """
+
+    kept: str
+    monitor: str
+    scores: dict[str, float]
+    histories: dict[str, dict[str, list[float]]]
+
+    def __str__(self) -> str:
+        plain, distilled = (f"{self.scores[name]:.4g}" for name in (PLAIN, DISTILLED))
+        return f"Kept the {self.kept} student: {self.monitor} {distilled} distilled, {plain} plain."
+
+
+def fit_safely(
+    distiller: CrossModalDistiller,
+    x: Any,
+    y: Any = None,
+    *,
+    validation_data: Any,
+    monitor: str = _TASK_LOSS,
+    mode: str = "auto",
+    seed: int = 0,
+    **kwargs: Any,
+) -> Kept:
+    """Train the student plainly and distilled, and keep what is better on validation data.
+
+    Distillation can harm, and only validation data tell. The student is trained twice from the
+    weights it has now, with the same batches: first with all weights of terms at 0, then with
+    those of the distiller. Of each training the best epoch counts. Afterwards the student has the
+    weights of the better one; on a tie of the plain one. Small validation data choose wrongly at
+    times: `keras_fdkd.study` says how much there is to gain.
+
+    Args:
+        distiller: Compiled `CrossModalDistiller` or `FrequencyDistiller`. A data set that is passed
+            as `x` must give the same batches twice.
+        x: Pairs, see `CrossModalDistiller.fit`.
+        y: Labels.
+        validation_data: Of the student, `(inputs, labels)` or a data set. It chooses the epoch and
+            the student, so it is no test set.
+        monitor: What is compared, a name in the logs. Defaults to `"val_task_loss"`.
+        mode: `"min"`, `"max"`, or `"auto"`, as Keras says of the metric. Defaults to `"auto"`.
+        seed: Integer >= 0, set before each training, so that both draw the same batches. Defaults
+            to `0`.
+        **kwargs: See `keras.Model.fit`, but for `callbacks`, whose state would go from one training
+            into the other.
+
+    Returns:
+        A `Kept`.
+
+    Raises:
+        ValueError: If the distiller is not compiled or has no weights of terms to leave out, as
+            `C2KDDistiller`; there are no validation data; or `monitor` is not in the logs.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_fdkd import FrequencyDistiller
+    >>> def model(size):
+    ...     return keras.Sequential([keras.Input((size,)), keras.layers.Dense(16, "relu"),
+    ...                              keras.layers.Dense(3)])
+    >>> distiller = FrequencyDistiller(teacher=model(6), student=model(4))
+    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    >>> distiller.compile("adam", loss=loss, metrics=["accuracy"])
+    >>> x = {"teacher": np.ones((8, 6), "float32"), "student": np.ones((8, 4), "float32")}
+    >>> y = np.zeros(8, "int32")
+    >>> kept = fit_safely(distiller, x, y, validation_data=(x["student"], y), verbose=0,
+    ...                   monitor="val_accuracy")
+    >>> kept.kept in ("plain", "distilled"), sorted(kept.scores)
+    (True, ['distilled', 'plain'])
+    """
+    names = list(getattr(distiller, "term_weights", ()))
+    if not names:
+        raise ValueError(
+            "`distiller` must be a `CrossModalDistiller` or `FrequencyDistiller`, whose terms can "
+            f"be left out. Received: {type(distiller).__name__}."
+        )
+    if getattr(distiller, "optimizer", None) is None:
+        raise ValueError("Compile the distiller first. Received: one that is not compiled.")
+    if validation_data is None:
+        raise ValueError("`validation_data` choose the student. Received: None.")
+    if "callbacks" in kwargs:
+        raise ValueError("`callbacks` cannot serve two trainings. Received: callbacks.")
+    check_name("monitor", monitor)
+    check_choice("mode", mode, ("auto", "min", "max"))
+    check_integer("seed", seed, 0)
+    if monitor == _TASK_LOSS:
+        mode = "min"
+    distiller.optimizer.build(distiller.trainable_variables)
+    variables = [*distiller.variables, *distiller.optimizer.variables]
+    start = _values(variables)
+    weights = dict(distiller.term_weights.items())
+    found, ends, histories = {}, {}, {}
+    best = None
+    for name in (PLAIN, DISTILLED):
+        _assign(variables, start)
+        for term in names:
+            distiller.term_weights[term] = 0.0 if name == PLAIN else weights[term]
+        best = keras.callbacks.EarlyStopping(
+            monitor, mode=mode, patience=kwargs.get("epochs", 1), restore_best_weights=True
+        )
+        keras.utils.set_random_seed(seed)
+        histories[name] = distiller.fit(
+            x, y, validation_data=validation_data, callbacks=[best], **kwargs
+        ).history
+        if monitor not in histories[name]:
+            raise ValueError(
+                f"`monitor` must be one of {sorted(histories[name])}. Received: {monitor!r}."
+            )
+        found[name] = float(histories[name][monitor][best.best_epoch])
+        ends[name] = _values(variables)
+    distilled_is_better = bool(best.monitor_op(found[DISTILLED], found[PLAIN]))
+    kept = DISTILLED if distilled_is_better else PLAIN
+    if kept == PLAIN:
+        _assign(variables, ends[PLAIN])
+        for term in names:
+            distiller.term_weights[term] = weights[term]
+    return Kept(kept, monitor, found, histories)
+
+
+def _values(variables: list[Any]) -> list[Any]:
+    return [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
+
+
+def _assign(variables: list[Any], values: list[Any]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

@@ -1,0 +1,98 @@
+"""Training with and without the teacher, and keeping the better student."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import classifier, cross_entropy, pairs
+
+from keras_fdkd import C2KDDistiller, CrossModalDistiller, FrequencyDistiller, fit_safely
+from keras_fdkd.losses import KD
+
+
+def made(weight=1.0, teacher=None):
+    keras.utils.set_random_seed(1)
+    teacher = classifier(6) if teacher is None else teacher
+    distiller = CrossModalDistiller(
+        teacher, classifier(4, batch_norm=True), losses=[KD()], loss_weights=[weight]
+    )
+    distiller.compile(keras.optimizers.Adam(0.05), cross_entropy(), metrics=["accuracy"])
+    return distiller
+
+
+def task():
+    x, y = pairs(samples=48)
+    y = (x["student"][:, 0] > 0).astype("int32")
+    return x, y, (x["student"][:16], y[:16])
+
+
+def test_a_harmful_teacher_is_left_out():
+    """The student is then the one of plain training, bit by bit."""
+    x, y, validation = task()
+    teacher = classifier(6)
+    teacher.layers[-1].set_weights([np.zeros((16, 3)), np.array([0, 0, 90])])  # Always class 2.
+    distiller = made(50.0, teacher)
+    asked = {"epochs": 3, "batch_size": 16, "verbose": 0}
+    kept = fit_safely(distiller, x, y, validation_data=validation, **asked)
+    assert kept.kept == "plain"
+    assert kept.scores["plain"] < kept.scores["distilled"]
+    assert str(kept).startswith("Kept the plain student: val_task_loss")
+    assert distiller.term_weights["kd_loss"] == 50.0
+    plain = made(teacher=teacher).student
+    plain.compile(keras.optimizers.Adam(0.05), cross_entropy())
+    keras.utils.set_random_seed(0)
+    best = keras.callbacks.EarlyStopping("val_loss", patience=3, restore_best_weights=True)
+    plain.fit(x["student"], y, validation_data=validation, callbacks=[best], **asked)
+    for mine, other in zip(distiller.student.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-6)
+
+
+def test_a_helpful_teacher_is_kept():
+    """It knows the labels of pairs that have none."""
+    x, y, validation = task()
+    teacher = classifier(6)
+    teacher.compile(keras.optimizers.Adam(0.05), cross_entropy())
+    x["teacher"][:, 0] = 3.0 * x["student"][:, 0]
+    teacher.fit(x["teacher"], y, epochs=20, verbose=0)
+    distiller = made(5.0, teacher)
+    distiller.compile(
+        keras.optimizers.Adam(0.01), cross_entropy(ignore_class=-1), metrics=["accuracy"]
+    )
+    labels = np.where(np.arange(48) % 12, -1, y)
+    kept = fit_safely(
+        distiller, x, labels, validation_data=validation, epochs=8, batch_size=48, verbose=0,
+        monitor="val_accuracy",
+    )  # fmt: skip
+    assert kept.kept == "distilled"
+    assert kept.scores["distilled"] > kept.scores["plain"]
+    score = distiller.evaluate(*validation, verbose=0, return_dict=True)["accuracy"]
+    assert score == pytest.approx(kept.scores["distilled"])
+    assert np.max(kept.histories["distilled"]["val_accuracy"]) == kept.scores["distilled"]
+
+
+@pytest.mark.filterwarnings("ignore:Early stopping conditioned")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"validation_data": None}, "choose the student"),
+        ({"callbacks": []}, "cannot serve two trainings"),
+        ({"monitor": ""}, "`monitor` must be"),
+        ({"monitor": "accuracies"}, "`monitor` must be one of"),
+        ({"mode": "up"}, "`mode` must be"),
+    ],
+)
+def test_bad_arguments(change, said):
+    x, y, validation = task()
+    asked = {"validation_data": validation, "verbose": 0, "mode": "max", **change}
+    with pytest.raises(ValueError, match=said):
+        fit_safely(made(), x, y, **asked)
+
+
+def test_what_has_no_terms_to_leave_out():
+    x, y, validation = task()
+    for trainer in (C2KDDistiller(classifier(6), classifier(4)), classifier(4)):
+        with pytest.raises(ValueError, match="whose terms can be left out"):
+            fit_safely(trainer, x, y, validation_data=validation)
+    with pytest.raises(ValueError, match="Compile the distiller first"):
+        fit_safely(
+            FrequencyDistiller(classifier(6), classifier(4)), x, y, validation_data=validation
+        )
