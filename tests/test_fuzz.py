@@ -193,7 +193,7 @@ TARGETS = {
         takes={"inter_weight": WEIGHT, "intra_weight": WEIGHT, "temperature": POSITIVE, **PATHS},
     ),
     "BinaryKD": Target(losses.BinaryKD, takes={"temperature": POSITIVE, **PATHS}),
-    "PKD": Target(losses.PKD, takes=PATHS),
+    "PKD": Target(losses.PKD, takes={"projector": OPTIONAL | {"unbuilt model"}, **PATHS}),
     "AT": Target(losses.AT, takes={"p": POSITIVE, **PATHS}),
     "RKD": Target(
         losses.RKD,

@@ -824,3 +824,31 @@ def test_all_in_one_distiller():
     assert history["loss"][0] == pytest.approx(total, rel=1e-4)
     after = [ops.convert_to_numpy(weight) for weight in regressor.weights]
     assert all((a != b).any() for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("shapes", [((6,), (4,)), ((4, 4, 6), (2, 3, 5)), ((7, 6), (7, 4))])
+def test_pkd_projects_the_student(shapes):
+    """Its value is that of the projected feature, and a file keeps the projector's weights."""
+    models = []
+    for shape in shapes:
+        inputs = keras.Input(shape)
+        hidden = keras.layers.Activation("linear", name="pool")(inputs)
+        flat = keras.layers.Flatten()(hidden)
+        models.append(keras.Model(inputs, keras.layers.Dense(3)(flat)))
+    paths = {"teacher_layer_name": "pool", "student_layer_name": "pool"}
+    distiller = CrossModalDistiller(*models, losses=[PKD(projector="auto", **paths)])
+    distiller.compile(keras.optimizers.SGD(0.0), cross_entropy())
+    rng = np.random.default_rng(0)
+    x = {
+        side: rng.normal(size=(6, *shape)).astype("float32")
+        for side, shape in zip(("teacher", "student"), shapes, strict=True)
+    }
+    found = distiller.fit(x, np.zeros(6, "int32"), verbose=0).history["pkd_loss"][0]
+    projected = distiller.adapters["pkd"].regressor(x["student"])
+    assert tuple(projected.shape) == (6, *shapes[0])
+    expected = values(PKD(), ops.convert_to_tensor(x["teacher"]), projected).mean()
+    assert found == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="trains a layer of its own"):
+        keras.distillation.Distiller(*models, distillation_losses=[PKD(projector="auto", **paths)])
+    copy = PKD.from_config(distiller._loss_terms.losses["pkd"].get_config())
+    assert copy.projector == "auto"

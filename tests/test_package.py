@@ -47,6 +47,13 @@ def test_readme_names_files_that_exist():
         assert (ROOT / path).exists(), path
 
 
+def test_readme_lists_the_methods_of_the_study():
+    from keras_fdkd.study import methods
+
+    lines = [f"| `{name}` | {one.title} | {one.when} |" for name, one in methods.items()]
+    assert "\n".join(lines) in README
+
+
 def test_ci_calls_the_test_command_of_the_readme():
     command = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
     assert f"```sh\n{command}\n```" in README

@@ -399,7 +399,9 @@ def test_every_known_method_trains(name):
     labels = np.zeros((8, 3), "float32") if name == "binary_kd" else np.zeros(8, "int32")
     if name == "binary_kd":
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    distiller = make_distiller(method, classifier(6), classifier(4), 8, 1, method.default)
+    # Features of other sizes too.
+    teacher, student = classifier(6, features=12), classifier(4)
+    distiller = make_distiller(method, teacher, student, 8, 1, method.default)
     distiller.compile("adam", loss)
     x = {"teacher": np.ones((8, 6), "float32"), "student": np.ones((8, 4), "float32")}
     history = distiller.fit({**x, "index": np.arange(8)}, labels, verbose=0).history

@@ -15,9 +15,9 @@ from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
 from keras_fdkd.losses.pairs import check_outputs
 from keras_fdkd.losses.reduction import masked_weights, samples_of, weighted_mean
 from keras_fdkd.losses.student_adapter import (
-    StudentAdapter,
     check_projector,
-    resolve_projector,
+    projected,
+    projector_config,
 )
 from keras_fdkd.losses.tunable import Tunable
 
@@ -253,12 +253,7 @@ class FrequencyDistillation(CrossModalLoss):
         """Accept `keras.distillation.Distiller`, for features of one shape."""
 
     def build_adapter(self, teacher: Any, student: Any) -> keras.Layer | None:
-        layer = resolve_projector(self.projector, teacher, student)
-        if layer is None:
-            return None
-        adapter = StudentAdapter(layer, name=self.name)
-        adapter.built_for(teacher, student)
-        return adapter
+        return projected(self.name, self.projector, teacher, student)
 
     def compute_loss(
         self,
@@ -287,9 +282,7 @@ class FrequencyDistillation(CrossModalLoss):
             "low_loss": keras.saving.serialize_keras_object(self.band_losses["low"]),
             "high_loss": keras.saving.serialize_keras_object(self.band_losses["high"]),
             "dtype": self.dtype,
-            "projector": self.projector
-            if isinstance(self.projector, str)
-            else keras.saving.serialize_keras_object(self.projector),
+            "projector": projector_config(self.projector),
         }
         return {**super().get_config(), **config}
 

@@ -8,6 +8,7 @@ from keras import ops
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
 from keras_fdkd.losses.masking import filled_with_mean, of_channels
 from keras_fdkd.losses.pairs import check_map_sizes, check_outputs
+from keras_fdkd.losses.student_adapter import check_projector, projected, projector_config
 from keras_fdkd.numerics import centered, full_precision
 
 _EPSILON = 1e-6
@@ -24,13 +25,17 @@ class PKD(CrossModalLoss):
     no gradient.
 
     Args:
+        projector: What brings the student's feature to the teacher's shape, see
+            `FrequencyDistillation`: `"auto"`, a `keras.Layer`, or `None` to compare features of as
+            many channels as they are. Defaults to `None`.
         teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
             features are compared. The published weight of this term is 1, in detection 6 or 10.
 
     Call args:
-        teacher, student: Features with the same number of channels: vectors `(batch, channels)`,
-            or maps `(batch, height, width, channels)`. A student map of another height or width is
-            resized to the teacher's, bilinearly. Other ranks need equal shapes.
+        teacher, student: Features with the same number of channels (the student's as the projector
+            gives them): vectors `(batch, channels)`, or maps `(batch, height, width, channels)`. A
+            student map of another height or width is resized to the teacher's, bilinearly. Other
+            ranks need equal shapes.
 
     Returns:
         Loss of each sample, shape `(batch,)`. Mean and
@@ -57,6 +62,7 @@ class PKD(CrossModalLoss):
     def __init__(
         self,
         *,
+        projector: "str | keras.Layer | None" = None,
         teacher_layer_name: str | None = None,
         student_layer_name: str | None = None,
         name: str = "pkd",
@@ -64,15 +70,27 @@ class PKD(CrossModalLoss):
         super().__init__(
             teacher_layer_name=teacher_layer_name, student_layer_name=student_layer_name, name=name
         )
+        self.projector = check_projector(projector)
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         check_outputs(self, teacher_outputs, student_outputs, 2)
+        if self.projector is not None:
+            return
         if len(teacher_outputs.shape) == len(student_outputs.shape) == 4:
             check_same_shape(self, teacher_outputs, student_outputs, slice(-1, None))
             check_same_shape(self, teacher_outputs, student_outputs, slice(0, 1))
             check_map_sizes(self, teacher_outputs, student_outputs)
         else:
             check_same_shape(self, teacher_outputs, student_outputs, slice(None))
+
+    def validate_model_compatibility(self, teacher: Any, student: Any) -> None:
+        if self.projector is not None:  # Without one `keras.distillation.Distiller` runs it too.
+            super().validate_model_compatibility(teacher, student)
+
+    def build_adapter(self, teacher: Any, student: Any) -> keras.Layer | None:
+        if self.projector is None:
+            return None
+        return projected(self.name, self.projector, teacher, student)
 
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
@@ -83,6 +101,13 @@ class PKD(CrossModalLoss):
             )
         difference = _standard(student, mask) - _standard(teacher, mask)
         return ops.mean(ops.square(difference), axis=-1) / 2.0
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "projector": projector_config(self.projector)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "PKD":
+        return cls(**keras.saving.deserialize_keras_object(config))
 
 
 def _standard(x: Any, mask: Any) -> Any:

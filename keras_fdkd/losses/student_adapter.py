@@ -83,6 +83,25 @@ def resolve_projector(
     return projector
 
 
+def projected(
+    name: str, projector: Any, teacher: keras.KerasTensor, student: keras.KerasTensor
+) -> StudentAdapter | None:
+    """Return the layer of a loss that projects the student's feature, `None` if it needs none."""
+    layer = resolve_projector(projector, teacher, student)
+    if layer is None:
+        return None
+    adapter = StudentAdapter(layer, name=name)
+    adapter.built_for(teacher, student)
+    return adapter
+
+
+def projector_config(projector: Any) -> Any:
+    """Return a projector as JSON."""
+    return (
+        projector if isinstance(projector, str) else keras.saving.serialize_keras_object(projector)
+    )
+
+
 def _fits(wanted: tuple[int | None, ...], came: tuple[int | None, ...]) -> bool:
     if len(wanted) != len(came):
         return False

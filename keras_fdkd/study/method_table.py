@@ -90,8 +90,8 @@ methods: dict[str, Method] = {
         "Romero et al., ICLR 2015",
     ),
     "pkd": _weighted(
-        "PKD", PKD, (6.0, 1.0, 30.0), "Features of any task, their scales removed.",
-        "Cao et al., NeurIPS 2022",
+        "PKD", lambda: PKD(projector="auto"), (6.0, 1.0, 30.0),
+        "Features of any task, their scales removed.", "Cao et al., NeurIPS 2022",
     ),
     "rkd": _weighted(
         "RKD", RKD, (0.5, 0.1, 2.0), "Vectors whose distances matter, of any two sizes.",
