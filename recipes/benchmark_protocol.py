@@ -49,9 +49,9 @@ def protocol(results: Results) -> list[str]:
         "choose but the epoch.",
         "- Candidates were widened once, after first runs whose validation folds preferred the "
         "edge of the range; the row without a split was added after trials on validation folds of "
-        "the same splits (`recipes.variants`). A sample that validates one split may test another, "
-        "so these choices are not wholly blind to the test folds. FD-CMKD has four rows, any other "
-        "method one.",
+        "the same splits (`recipes.variants`), and so was the row that rises. A sample that "
+        "validates one split may test another, so these choices are not wholly blind to the test "
+        "folds. FD-CMKD has several rows, any other method one.",
         "- Nested in each split: candidate and epoch are those with the best accuracy on that "
         "split's validation fold, then the test fold is read once.",
         "",
@@ -60,10 +60,9 @@ def protocol(results: Results) -> list[str]:
         "- A difference is paired: the same setting and seed, only where both methods have a row. "
         "What is chosen or ranked among several methods uses the seeds that all of them have; a "
         "method with less than half of a setting's seeds takes no part.",
-        f"- Intervals of a setting are 95% percentile bootstraps of {len(results.seeds)} paired "
-        "differences at most. So few are too few for a bootstrap: with five normally distributed "
-        "differences it covers the mean in about 84% of cases, not 95%, so Student's interval is "
-        "computed beside it.",
+        "- Intervals of a setting are 95% intervals of the corrected resampled t test (Nadeau and "
+        "Bengio, 2003): splits of one data set share training samples, for which it widens "
+        "Student's interval.",
         "- The interval over all settings draws the seeds of each experiment anew, each with all "
         "its settings at once because these share the split (strata: experiments; clusters: "
         "seeds), and averages the settings with equal weight: it speaks of other splits and "
@@ -72,9 +71,8 @@ def protocol(results: Results) -> list[str]:
         "- p is Wilcoxon's signed-rank test on the mean differences of the settings, two-sided; "
         "with n settings it can't fall below 2 / 2^n. `p, Holm` is adjusted for the number of "
         "methods in the table.",
-        "- Splits of different seeds are drawn from the same samples, so test folds overlap; "
-        "directions and budgets of an experiment share samples. Both make intervals and tests "
-        "too narrow rather than too wide.",
+        "- Directions and budgets of an experiment share samples, which makes the tests over all "
+        "settings too ready to see a difference.",
         "",
     ]
     return lines

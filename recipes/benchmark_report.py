@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_fdkd.study.statistics import holm
 from recipes.benchmark_details import candidates_section, cost_section
 from recipes.benchmark_protocol import protocol, row_counts, row_table
 from recipes.benchmark_rows import Results, Row
 from recipes.benchmark_sections import Comparison
-from recipes.inference import LEVEL, holm
-from recipes.markdown import interval, table
+from recipes.inference import LEVEL
 from recipes.paper_tables import ROWS, paper_section
 
 
@@ -69,14 +69,15 @@ def write_report(
 
 
 def summary_table(rows: Iterable[Row], titles: Mapping[str, str] | None = None) -> str:
-    """Return the short table: mean accuracy, mean rank and mean difference to no distillation.
+    """Return the short tables: gains over no distillation by label budget, digits apart.
 
     Args:
         rows: As `recipes.studies.benchmark_rows` returns them.
         titles: As for `write_report`.
     """
     titles = _titles() if titles is None else titles
-    return "\n".join(_summary_lines(Comparison(Results(rows, list(titles)), titles))).strip() + "\n"
+    comparison = Comparison(Results(rows, list(titles)), titles)
+    return "\n".join(comparison.in_short()).strip() + "\n"
 
 
 def _titles() -> dict[str, str]:
@@ -87,31 +88,15 @@ def _titles() -> dict[str, str]:
 
 def _summary(comparison: Comparison) -> list[str]:
     return [
-        *_summary_lines(comparison),
-        "Means over all settings, each with equal weight. Accuracy and rank are of the methods",
-        "that ran in every setting. Differences are paired by seed, with a 95% interval; in",
-        "brackets how many settings they are of, if not all: do not compare those with the rest.",
+        "Test accuracy minus that of no distillation, in points; settings have equal weight, and",
+        "in brackets is how many of them a method has rows in, if not all. `digits` stand apart:",
+        "their pairs are made by label, so a pair tells the label. `better one kept`: in each run",
+        "the student with the better validation accuracy is kept, the plain or the distilled one.",
         "",
+        *comparison.in_short(),
         _verdict(comparison),
         "",
     ]
-
-
-def _summary_lines(comparison: Comparison) -> list[str]:
-    ranking, total, lines = comparison.ranking, len(comparison.results.blocks), []
-    for method in comparison.results.methods:
-        accuracy = mean_rank = "-"
-        if method in ranking.methods:
-            place = ranking.methods.index(method)
-            accuracy = f"{100 * ranking.accuracy[:, place].mean():.1f}"
-            mean_rank = f"{ranking.ranks[:, place].mean():.2f}"
-        change = ""
-        if one := comparison.pooled_none.get(method):
-            part = f" ({len(one.blocks)} of {total})" if len(one.blocks) < total else ""
-            change = interval(one) + part
-        lines.append((comparison.title(method), accuracy, mean_rank, change))
-    head = ("method", "mean test accuracy, %", "mean rank", "minus no distillation, points")
-    return table(head, lines)
 
 
 def _verdict(comparison: Comparison) -> str:

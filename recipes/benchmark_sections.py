@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_fdkd.study.statistics import holm
 from recipes.benchmark_plots import plot_curves, plot_differences, plot_ranks
 from recipes.benchmark_rows import NONE, Block, Results, is_ours
-from recipes.comparison import Difference, difference, rank
-from recipes.inference import critical_distance, friedman, holm
+from recipes.comparison import Difference, difference, paired, rank
+from recipes.inference import critical_distance, friedman
 from recipes.markdown import interval, p_value, percent, points, table
 
 BUDGETS = {"all": "All labels", "few": "Few labels"}
@@ -57,6 +58,34 @@ class Comparison:
             found.setdefault(BUDGETS.get(block.budget, block.budget), []).append(block)
         return found
 
+    def in_short(self) -> list[str]:
+        """Return a table for each budget: what to expect of a method, digits apart."""
+        lines = []
+        head = ("mean", "median", "worst setting", "better one kept: mean", "its worst", "digits")
+        for title, blocks in self._by_budget().items():
+            others = [block for block in blocks if block.experiment != "digits"]
+            digits = [block for block in blocks if block.experiment == "digits"]
+            rows = []
+            for method in self.results.methods:
+                if method == NONE:
+                    continue
+                found = self._gains(method, others)
+                kept = self._gains(method, others, kept=True)
+                cells = (
+                    *(_points(of, found) for of in (np.mean, np.median, np.min)),
+                    *(_points(of, kept) for of in (np.mean, np.min)),
+                    _points(np.mean, self._gains(method, digits)),
+                )
+                part = f" ({len(found)} of {len(others)})" if len(found) < len(others) else ""
+                rows.append((self.title(method) + part, *cells))
+            lines += [f"### {title}", "", *table(("method", *head), rows)]
+        return lines
+
+    def _gains(self, method: str, blocks: Sequence[Block], kept: bool = False) -> list[float]:
+        """Return the mean difference to no distillation in each setting that has some."""
+        found = [paired(self.results, method, NONE, block, kept) for block in blocks]
+        return [float(np.mean([*gains.values()])) for gains in found if gains]
+
     def accuracy(self) -> list[str]:
         """Return test accuracies, methods by settings."""
         count = len(self.results.seeds)
@@ -92,11 +121,11 @@ class Comparison:
             for m in self.pooled_none
         )
         lines = [
-            f"Significantly below no distillation (95% bootstrap interval wholly below 0): "
-            f"{found.count(-1)} of {len(found)} intervals, in {methods} of "
+            f"Significantly below no distillation (95% interval of the corrected resampled t test "
+            f"wholly below 0): {found.count(-1)} of {len(found)} intervals, in {methods} of "
             f"{len(self.pooled_none)} methods; wholly above: {found.count(1)}. These counts are "
             f"not adjusted for their number: without any difference about {0.025 * len(found):.1f} "
-            "would lie on each side, and more as the bootstrap of few seeds is too narrow.",
+            "would lie on each side.",
             "",
             *self._difference_tables(self.pooled_none, self.to_none),
         ]
@@ -128,18 +157,17 @@ class Comparison:
         for method, one in pooled.items():
             found = [single[method, block] for block in results.blocks]
             signs = [_sign(d.low, d.high) for d in found]
-            strict = [_sign(d.t_low, d.t_high) for d in found]
             rows.append((
                 self.title(method), f"{len(one.blocks)} of {total}", str(one.pairs),
                 interval(one), p_value(one.p), p_value(adjusted[method]),
-                *(f"{signs.count(sign)} ({strict.count(sign)})" for sign in (-1, 1)),
+                *(str(signs.count(sign)) for sign in (-1, 1)),
             ))  # fmt: skip
         head = ("all settings", "settings", "pairs", "difference, points", "p", "p, Holm",
                 "below 0", "above 0")  # fmt: skip
         lines = table(head, rows)
         lines += [
-            "`below 0` and `above 0` count settings whose 95% bootstrap interval lies wholly on",
-            "that side (▼, ▲), in brackets those of which Student's interval does too (bold).",
+            "`below 0` and `above 0` count settings whose 95% interval lies wholly on that side",
+            "(▼, ▲). Intervals of a setting are those of the corrected resampled t test.",
             "",
         ]
         for title, blocks in self._by_budget().items():
@@ -214,14 +242,15 @@ def _sign(low: float, high: float) -> int:
     return int(low > 0) - int(high < 0)
 
 
+def _points(of: Callable[..., float], gains: Sequence[float]) -> str:
+    return points(float(of(gains))) if gains else "-"
+
+
 def _cell(one: Difference) -> str:
     if not one.pairs:
         return "-"
-    text = interval(one)
-    if _sign(one.t_low, one.t_high):
-        text = text.replace(points(one.mean), f"**{points(one.mean)}**", 1)
     mark = {-1: " ▼", 0: "", 1: " ▲"}[_sign(one.low, one.high)]
-    return text + mark
+    return interval(one) + mark
 
 
 def _span(values: Sequence[int]) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_fdkd.study.statistics import Gain
 from recipes.benchmark_rows import NONE, Block, Results
-from recipes.inference import bootstrap_interval, rank_rows, signed_rank, student_interval
+from recipes.inference import bootstrap_interval, rank_rows, signed_rank
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,10 @@ class Difference:
 
     Attributes:
         mean: Over the blocks, of the mean over the seeds; NaN without pairs.
-        low, high: 95% bootstrap interval; NaN where there are fewer than two seeds.
+        low, high: 95% interval; NaN where there are fewer than two seeds. Of one block it is that
+            of the corrected resampled t test (`keras_fdkd.study.Gain`), of several a bootstrap.
         pairs: How many pairs of runs.
         blocks: The mean difference of each block that took part.
-        t_low, t_high: Student's interval, for a single block only.
         p: Wilcoxon's signed-rank test over the blocks; NaN for a single one.
     """
 
@@ -30,8 +31,6 @@ class Difference:
     high: float
     pairs: int
     blocks: tuple[float, ...]
-    t_low: float = np.nan
-    t_high: float = np.nan
     p: float = np.nan
 
 
@@ -59,15 +58,29 @@ def no_distillation(block: Block) -> str:
     return NONE
 
 
-def paired(results: Results, method: str, reference: str | None, block: Block) -> dict[int, float]:
-    """Return test accuracy minus that of the reference, for the seeds that both have."""
+def paired(
+    results: Results, method: str, reference: str | None, block: Block, kept: bool = False
+) -> dict[int, float]:
+    """Return test accuracy minus that of the reference, for the seeds that both have.
+
+    Args:
+        results: The rows.
+        method: To compare.
+        reference: What it is compared with, or `None`.
+        block: Where.
+        kept: Whether to count, in each run, the one with the better validation accuracy.
+    """
     if reference is None:
         return {}
     first, second = results.runs(method, block), results.runs(reference, block)
-    return {
-        seed: first[seed]["test_accuracy"] - second[seed]["test_accuracy"]
-        for seed in sorted(first.keys() & second.keys())
-    }
+
+    def gain(seed: int) -> float:
+        mine, other = first[seed], second[seed]
+        if kept and mine["validation_accuracy"] <= other["validation_accuracy"]:
+            return 0.0
+        return mine["test_accuracy"] - other["test_accuracy"]
+
+    return {seed: gain(seed) for seed in sorted(first.keys() & second.keys())}
 
 
 def difference(
@@ -97,10 +110,14 @@ def difference(
             pairs += values.size
     if not pairs:
         return Difference(np.nan, np.nan, np.nan, 0, ())
+    if len(means) == 1:
+        (block,) = (block for block in blocks if results.runs(method, block))
+        overlap = results.values(method, block, "overlap").mean()
+        return Difference(
+            float(means[0]), *Gain.of(strata[0], overlap).interval(), pairs, tuple(means)
+        )
     low, high = bootstrap_interval(strata, weights)
-    t_low, t_high = student_interval(strata[0]) if len(means) == 1 else (np.nan, np.nan)
-    p = signed_rank(means) if len(means) > 1 else np.nan
-    return Difference(float(np.mean(means)), low, high, pairs, tuple(means), t_low, t_high, p)
+    return Difference(float(np.mean(means)), low, high, pairs, tuple(means), signed_rank(means))
 
 
 def rank(results: Results) -> Ranking:

@@ -1,6 +1,6 @@
 """Intervals, tests and ranks: the statistics of a comparison of methods, on plain arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
@@ -28,29 +28,10 @@ def bootstrap_interval(
     return float(np.round(interval.low, 9)), float(np.round(interval.high, 9))
 
 
-def student_interval(values: np.ndarray) -> tuple[float, float]:
-    """Return Student's 95% interval of a mean."""
-    if len(values) < 2:
-        return np.nan, np.nan
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean() - half), float(values.mean() + half)
-
-
 def signed_rank(values: Sequence[float]) -> float:
     """Return the p value of Wilcoxon's signed-rank test, zeros left out."""
     nonzero = np.array([value for value in np.round(values, 9) if value])
     return float(stats.wilcoxon(nonzero).pvalue) if len(nonzero) else 1.0
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Return p values adjusted for their number (Holm, 1979); NaN stays and does not count."""
-    known = sorted((p, name) for name, p in p_values.items() if not np.isnan(p))
-    adjusted = dict.fromkeys(p_values, np.nan)
-    largest = 0.0
-    for place, (p, name) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - place) * p))
-        adjusted[name] = largest
-    return adjusted
 
 
 def rank_rows(scores: np.ndarray) -> np.ndarray:

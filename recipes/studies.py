@@ -111,7 +111,8 @@ def benchmark_rows(
         base: The method that its methods change, for rows of an ablation, else `""`.
     """
     found = []
-    for row in study.results().rows:
+    results = study.results()
+    for row in results.rows:
         run = row["run"]
         if run["method"] == "teacher":
             continue
@@ -141,6 +142,7 @@ def benchmark_rows(
             "seconds_per_step": row["seconds_per_step"],
             "parameters": row["parameters"],
             "seconds": row["seconds"],
+            "overlap": results.info["splits"][run["split"]]["overlap"],
         })  # fmt: skip
     return found
 

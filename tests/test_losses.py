@@ -849,6 +849,7 @@ def test_pkd_projects_the_student(shapes):
     expected = values(PKD(), ops.convert_to_tensor(x["teacher"]), projected).mean()
     assert found == pytest.approx(expected, rel=1e-5)
     with pytest.raises(ValueError, match="trains a layer of its own"):
-        keras.distillation.Distiller(*models, distillation_losses=[PKD(projector="auto", **paths)])
+        PKD(projector="auto").validate_model_compatibility(*models)
+    PKD().validate_model_compatibility(*models)
     copy = PKD.from_config(distiller._loss_terms.losses["pkd"].get_config())
     assert copy.projector == "auto"
