@@ -2,12 +2,21 @@
 
 import dataclasses
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import study_worker
 from conftest import classifier, cross_entropy, whole_recipe
 from sklearn.model_selection import GroupShuffleSplit, KFold
+from study_worker import COUNT, arguments, data
 
 from keras_fdkd import CrossModalDistiller, Ensemble, RecordedTeacher
 from keras_fdkd.losses import KD, PKD
@@ -16,34 +25,6 @@ from keras_fdkd.study import runs as study_runs
 from keras_fdkd.study.row_file import append_row, read_rows
 from keras_fdkd.study.runs import make_distiller
 from keras_fdkd.study.work import Run
-
-COUNT = 60
-
-
-def data(seed=0, classes=3):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(classes, size=COUNT)
-    middle = rng.normal(size=(classes, 6))[labels] + rng.normal(size=(COUNT, 6))
-    student = (middle[:, :4] + rng.normal(size=(COUNT, 4))).astype("float32")
-    return {"teacher_inputs": middle.astype("float32"), "student_inputs": student, "labels": labels}
-
-
-def arguments(**changes):
-    return {
-        **data(),
-        "build_teacher": lambda: classifier(6),
-        "build_student": lambda: classifier(4),
-        "methods": ["kd"],
-        "compile": {
-            "optimizer": keras.optimizers.Adam(0.01),
-            "loss": cross_entropy(ignore_class=-1),
-            "metrics": ["accuracy"],
-        },
-        "fit": {"epochs": 2, "batch_size": 16},
-        "cv": 2,
-        "trials": 1,
-        **changes,
-    }
 
 
 def told(results):
@@ -102,6 +83,34 @@ def test_stopped_anywhere_it_ends_with_the_same_rows(tmp_path, monkeypatch):
     assert stops > 2
     assert told(results) == whole
     assert len(results.runs("fdcmkd", None)[0, 0]["tried"]) == 6
+
+
+@whole_recipe
+def test_killed_at_random_it_ends_with_the_same_rows(tmp_path):
+    """Nothing that has ended is lost or run again, in two processes that are killed."""
+    script = Path(__file__).parent / "study_worker.py"
+    environment = {**os.environ, "PYTHONPATH": str(script.parents[1])}
+    file = tmp_path / "killed" / "rows.jsonl"
+    command = [sys.executable, str(script), str(file.parent)]
+    rng = random.Random(0)
+    for _ in range(2):
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        before = len(read_rows(file))
+        deadline = time.monotonic() + 120
+        while len(read_rows(file)) <= before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(rng.random())
+        ended = read_rows(file)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert len(ended) > before
+    subprocess.run(command, env=environment, check=True)
+    rows = read_rows(file)
+    assert rows[: len(ended)] == ended
+    killed = Results.load(file.parent)
+    expected = Study(**study_worker.ARGUMENTS).run()
+    assert len(rows) == len(killed.rows) == 3 * 4  # splits; teacher, none and two methods
+    assert told(killed) == told(expected)
 
 
 @whole_recipe
