@@ -199,7 +199,7 @@ class OutputStore:
         return self._sorted[places] == keys, self._order[places]
 
     def _open(self, rows: int) -> None:
-        assert self._files is not None  # noqa: S101
+        assert self._files is not None  # noqa: S101  # It has, here.  # nosec B101
         self._set(self._files.read(rows))
 
     def _set(self, arrays: dict[str, np.ndarray]) -> None:
@@ -215,7 +215,7 @@ class OutputStore:
         found = _checksums(self.keys[rows], self.inputs[rows], taken)
         bad = rows[found != self._checks[rows]]
         if len(bad):
-            assert self._files is not None  # noqa: S101
+            assert self._files is not None  # noqa: S101  # It has, here.  # nosec B101
             named = [str(self._files.path(name)) for name in sorted(self.arrays)]
             raise broken(" or ".join(named), f"row {min(bad)} is not what was written")
 

@@ -28,7 +28,9 @@ from keras_fdkd.features import PREDICTIONS, FeatureTap, check_model
 from keras_fdkd.losses.band_losses import check_loss
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
 
-#: Arguments of `FrequencyDistiller` that give the loss of the authors' published code.
+#: Arguments of `FrequencyDistiller` that give the loss of the authors' published code. With these
+#: weights the band terms are too small to do anything measurable; about 100 times as much is level
+#: with features of unit variance (see the benchmark).
 PUBLISHED: dict[str, Any] = {
     "cutoff": 0.5,
     "standardize": "norm",
@@ -62,9 +64,10 @@ class FrequencyDistiller(CrossModalDistiller):
     settings on validation subjects of the watch data (`recipes.watch`), both directions.
 
     **The authors' configuration** is `FrequencyDistiller(teacher, student, **PUBLISHED)`: unit
-    norm, all weights 1, and a task head of its own on each student band. Their features are the
-    pooled outputs of the last block before its activation, which `teacher_features` and
-    `student_features` can name.
+    norm, all weights 1, and a task head of its own on each student band. With weights of 1 the band
+    terms do nothing measurable (see the benchmark): give `low_weight` and `high_weight` about 100.
+    Their features are the pooled outputs of the last block before its activation, which
+    `teacher_features` and `student_features` can name.
 
     **Ablation.** Each row of the paper's table is one configuration:
 
