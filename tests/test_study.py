@@ -54,6 +54,7 @@ def test_a_study_on_each_backend(tmp_path, capsys):
     assert {path.name for path in tmp_path.glob("*.png")} == {
         f"report_{kind}.png" for kind in ("gains", "curves", "budgets", "cost")
     }
+    assert results.plot()._repr_png_().startswith(b"\x89PNG")  # What a notebook shows.
     assert told(Results.load(tmp_path / "study")) == told(results)
 
 

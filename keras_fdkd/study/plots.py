@@ -1,5 +1,6 @@
 """Pictures of results."""
 
+import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
     from keras_fdkd.study.results import Results
 
 _ALONE = {"color": "black", "linestyle": "--"}
+
+
+class _Picture(Figure):
+    """A figure that notebooks show, without `pyplot` and its list of open figures."""
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png", dpi=100)
+        return stream.getvalue()
 
 
 def draw(results: "Results", kind: str) -> Figure:
@@ -100,7 +110,7 @@ def _cost(results: "Results") -> Figure:
 
 
 def _panels(count: int, height: float) -> tuple[Figure, list[Any]]:
-    figure = Figure(figsize=(1.5 + 4.2 * count, height + 0.6), layout="constrained")
+    figure = _Picture(figsize=(1.5 + 4.2 * count, height + 0.6), layout="constrained")
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
 
 
