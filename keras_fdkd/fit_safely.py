@@ -111,7 +111,7 @@ def fit_safely(
     start = _values(variables)
     weights = dict(distiller.term_weights.items())
     found, ends, histories = {}, {}, {}
-    best = None
+    better: Any = None
     for name in (PLAIN, DISTILLED):
         _assign(variables, start)
         for term in names:
@@ -128,9 +128,8 @@ def fit_safely(
                 f"`monitor` must be one of {sorted(histories[name])}. Received: {monitor!r}."
             )
         found[name] = float(histories[name][monitor][best.best_epoch])
-        ends[name] = _values(variables)
-    distilled_is_better = bool(best.monitor_op(found[DISTILLED], found[PLAIN]))
-    kept = DISTILLED if distilled_is_better else PLAIN
+        ends[name], better = _values(variables), best.monitor_op
+    kept = DISTILLED if bool(better(found[DISTILLED], found[PLAIN])) else PLAIN
     if kept == PLAIN:
         _assign(variables, ends[PLAIN])
         for term in names:
