@@ -1,5 +1,6 @@
 """fit_safely: train the student with and without its teacher, and keep the better one."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,29 +113,36 @@ def fit_safely(
     weights = dict(distiller.term_weights.items())
     found, ends, histories = {}, {}, {}
     better: Any = None
-    for name in (PLAIN, DISTILLED):
-        _assign(variables, start)
-        for term in names:
-            distiller.term_weights[term] = 0.0 if name == PLAIN else weights[term]
-        best = keras.callbacks.EarlyStopping(
-            monitor, mode=mode, patience=kwargs.get("epochs", 1), restore_best_weights=True
-        )
-        keras.utils.set_random_seed(seed)
-        histories[name] = distiller.fit(
-            x, y, validation_data=validation_data, callbacks=[best], **kwargs
-        ).history
-        if monitor not in histories[name]:
-            raise ValueError(
-                f"`monitor` must be one of {sorted(histories[name])}. Received: {monitor!r}."
+    try:
+        for name in (PLAIN, DISTILLED):
+            _assign(variables, start)
+            _weigh(distiller, dict.fromkeys(names, 0.0) if name == PLAIN else weights)
+            best = keras.callbacks.EarlyStopping(
+                monitor, mode=mode, patience=kwargs.get("epochs", 1), restore_best_weights=True
             )
-        found[name] = float(histories[name][monitor][best.best_epoch])
-        ends[name], better = _values(variables), best.monitor_op
-    kept = DISTILLED if bool(better(found[DISTILLED], found[PLAIN])) else PLAIN
+            keras.utils.set_random_seed(seed)
+            histories[name] = distiller.fit(
+                x, y, validation_data=validation_data, callbacks=[best], **kwargs
+            ).history
+            if best.best is None:
+                raise ValueError(
+                    f"`monitor` must be one of {sorted(histories[name])}. Received: {monitor!r}."
+                )
+            found[name] = float(best.best)
+            ends[name], better = _values(variables), best.monitor_op
+    finally:
+        _weigh(distiller, weights)
+    won = math.isnan(found[PLAIN]) or bool(better(found[DISTILLED], found[PLAIN]))
+    kept = DISTILLED if won and not math.isnan(found[DISTILLED]) else PLAIN
     if kept == PLAIN:
         _assign(variables, ends[PLAIN])
-        for term in names:
-            distiller.term_weights[term] = weights[term]
+        _weigh(distiller, weights)
     return Kept(kept, monitor, found, histories)
+
+
+def _weigh(distiller: Any, weights: dict[str, float]) -> None:
+    for term, weight in weights.items():
+        distiller.term_weights[term] = weight
 
 
 def _values(variables: list[Any]) -> list[Any]:

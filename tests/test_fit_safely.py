@@ -84,6 +84,25 @@ def test_bad_arguments(change, said):
         fit_safely(made(), x, y, **asked)
 
 
+@pytest.mark.filterwarnings("ignore:Early stopping conditioned")
+def test_weights_are_back_after_an_error():
+    x, y, validation = task()
+    distiller = made(5.0)
+    asked = {"validation_data": validation, "verbose": 0, "monitor": "val_acc", "mode": "max"}
+    with pytest.raises(ValueError, match="`monitor` must be one of"):
+        fit_safely(distiller, x, y, **asked)
+    assert distiller.term_weights["kd_loss"] == 5.0
+
+
+def test_a_student_that_diverged_is_not_kept():
+    x, y, validation = task()
+    distiller = made(1e38)
+    distiller.compile(keras.optimizers.SGD(10.0), cross_entropy())
+    kept = fit_safely(distiller, x, y, validation_data=validation, verbose=0)
+    assert kept.kept == "plain"
+    assert np.isfinite(kept.scores["plain"])
+
+
 def test_what_has_no_terms_to_leave_out():
     x, y, validation = task()
     for trainer in (C2KDDistiller(classifier(6), classifier(4)), classifier(4)):

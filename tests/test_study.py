@@ -1,6 +1,7 @@
 """A study of one's own pair: fair, resumable, for any task and any kind of data."""
 
 import dataclasses
+import functools
 import json
 import os
 import random
@@ -22,6 +23,7 @@ from keras_fdkd import CrossModalDistiller, Ensemble, RecordedTeacher
 from keras_fdkd.losses import KD, PKD
 from keras_fdkd.study import Method, Results, Study, methods
 from keras_fdkd.study import runs as study_runs
+from keras_fdkd.study.protocol import Protocol
 from keras_fdkd.study.row_file import append_row, read_rows
 from keras_fdkd.study.runs import make_distiller
 from keras_fdkd.study.work import Run
@@ -307,7 +309,6 @@ def test_a_folder_of_another_study_is_refused(tmp_path):
     (tmp_path / "study.json").write_text(json.dumps(study._info))
     Study(**arguments(folder=tmp_path, methods=["kd", "pkd"], seeds=(0, 5)))  # May be added.
     for change, named in [
-        ({"labels": np.roll(data()["labels"], 1)}, "labels"),
         ({"build_student": lambda: classifier(4, features=8)}, "build_student"),
         ({"fit": {"epochs": 3, "batch_size": 16}}, "fit"),
         ({"trials": 2}, "trials"),
@@ -318,8 +319,142 @@ def test_a_folder_of_another_study_is_refused(tmp_path):
     ]:
         with pytest.raises(ValueError, match=f"holds the runs of another study.*{named}"):
             Study(**arguments(folder=tmp_path, **change))
-    with pytest.raises(ValueError, match="other splits"):
-        Study(**arguments(folder=tmp_path, cv=3))
+
+
+def test_a_folder_with_other_splits_is_refused(tmp_path):
+    """What splits are drawn from decides what may be tested, so it is no detail."""
+    given = {"build_teacher": None, "teacher": classifier(6), "folder": tmp_path, "cv": 1}
+    Study(**arguments(**given)).run(verbose=0)
+    for change in (
+        {"teacher_trained_on": range(40)},
+        {"groups": np.arange(COUNT) // 2},
+        {"validation": 0.5},
+        {"labels": np.roll(data()["labels"], 1)},
+        {"cv": [(np.arange(40), np.arange(40, 60))]},
+    ):
+        with pytest.raises(ValueError, match="a study with other splits"):
+            Study(**arguments(**{**given, **change}))
+
+
+def test_a_constructor_that_fails_leaves_no_splits(tmp_path):
+    with pytest.raises(ValueError, match="`score` must be"):
+        Study(**arguments(folder=tmp_path, score="f1"))
+    Study(**arguments(folder=tmp_path, labels=np.roll(data()["labels"], 1)))
+
+
+def test_methods_of_former_runs_stay_known(tmp_path):
+    asked = {"folder": tmp_path, "cv": 1, "fit": {"epochs": 1, "batch_size": 16}}
+    Study(**arguments(**asked)).run(verbose=0)
+    Study(**arguments(**asked, methods=["pkd"])).run(verbose=0)
+    assert Results.load(tmp_path).methods == ["kd", "pkd"]
+    other = dataclasses.replace(methods["kd"], space={})
+    with pytest.raises(ValueError, match="method 'kd'"):
+        Study(**arguments(**asked, methods=[("kd", other)]))
+
+
+def test_groups_in_several_folds_are_refused():
+    groups = np.arange(COUNT) % 7
+    with pytest.raises(ValueError, match="Samples of a group must stay in one fold"):
+        Study(**arguments(groups=groups, cv=[(np.arange(40), np.arange(40, 60))]))
+
+
+def test_given_splits_validate_on_labelled_samples():
+    labels = data()["labels"]
+    labels[:30] = -1
+    splits = [(np.arange(50), np.arange(50, 60))]
+    (split,) = Study(**arguments(labels=labels, cv=splits))._work.splits
+    assert (labels[split.validation] >= 0).all()
+    assert set(range(30)) <= set(split.train)
+    assert split.overlap == pytest.approx(10 / 20)  # Unlabelled samples are never tested.
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (5, 5, 2), (5,)])
+def test_labels_of_positions_count_alike_with_and_without_a_teacher(shape):
+    """A method whose terms weigh nothing is no distillation, where few labels are left too."""
+    rng = np.random.default_rng(0)
+    labels = rng.normal(size=(COUNT, *shape)).astype("float32")
+
+    def model(size):
+        units = int(np.prod(shape))
+        layers = [keras.layers.Dense(8, "relu", name="hidden"), keras.layers.Dense(units)]
+        return keras.Sequential([keras.Input((size,)), *layers, keras.layers.Reshape(shape)])
+
+    def nothing(teacher, student):
+        loss = PKD(teacher_layer_name="hidden", student_layer_name="hidden")
+        return CrossModalDistiller(teacher, student, losses=[loss], loss_weights=[1e-20])
+
+    results = Study(
+        **arguments(
+            labels=labels, build_teacher=lambda: model(6), build_student=lambda: model(4), cv=1,
+            methods=[("nothing", nothing)], label_budgets=[12],
+            compile={"optimizer": "adam", "loss": "mse", "metrics": ["mae"]},
+            fit={"epochs": 2, "batch_size": 5},
+        )
+    ).run(verbose=0)  # fmt: skip
+    assert not results.failures
+    (none, other) = (results.runs(name, 12)[0, 0]["curve"] for name in ("none", "nothing"))
+    np.testing.assert_allclose(none, other, rtol=1e-5)
+
+
+def test_optimizers_and_metrics_are_made_anew():
+    def protocol(**changes):
+        given = {"optimizer": "adam", "loss": "mse", **changes}
+        return Protocol.of(given, {"epochs": 1}, None, "auto", missing=False)
+
+    def with_default(learning_rate=0.5):
+        return keras.optimizers.SGD(learning_rate)
+
+    for optimizer, rate in (
+        (keras.optimizers.Adam, 1e-3), (functools.partial(keras.optimizers.Adam, 0.2), 0.2),
+        (functools.partial(keras.optimizers.Adam, learning_rate=0.3), 0.3), (with_default, 0.5),
+        (lambda steps: keras.optimizers.SGD(steps / 10), 0.7), (keras.optimizers.SGD(0.6), 0.6),
+    ):  # fmt: skip
+        model = classifier(4)
+        protocol(optimizer=optimizer).compile_model(model, 7)
+        assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(
+            rate
+        )
+        assert model.optimizer is not optimizer
+    keras.metrics.AUC()
+    x, y = np.zeros((2, 4), "float32"), np.array([[1, 0, 0.0]] * 2)
+    for metric, name in (
+        (keras.metrics.AUC(), "auc"),
+        (keras.metrics.AUC(name="mine_1"), "mine_1"),
+    ):
+        model = classifier(4)
+        model.layers[-1].activation = keras.activations.softmax
+        protocol(metrics=[metric]).compile_model(model, 1)
+        assert name in model.evaluate(x, y, verbose=0, return_dict=True)
+
+
+@whole_recipe
+def test_a_search_keeps_what_it_does_not_search():
+    def made(teacher, student, weight, temperature=1.0):
+        assert temperature == 8.0
+        losses = [KD(temperature=temperature)]
+        return CrossModalDistiller(teacher, student, losses=losses, loss_weights=[weight])
+
+    space = {"weight": methods["kd"].space["weight"]}
+    method = Method(made, ({"weight": 1.0, "temperature": 8.0},), space)
+    results = Study(**arguments(methods=[("made", method)], trials=3, cv=1)).run(verbose=0)
+    assert not results.failures
+    assert len(results.runs("made", None)[0, 0]["tried"]) == 3
+
+
+@whole_recipe
+def test_other_seeds_wait_for_the_tuning_of_the_first(monkeypatch):
+    candidate = study_runs._candidate
+
+    def failing(work, run, method, teacher, setting):
+        if setting["weight"] != method.default["weight"]:
+            raise OSError("no space left")
+        return candidate(work, run, method, teacher, setting)
+
+    monkeypatch.setattr(study_runs, "_candidate", failing)
+    study = Study(**arguments(seeds=(0, 1), trials=2, cv=1))
+    results = study.run(verbose=0)
+    assert [failure["run"]["seed"] for failure in results.failures] == [0, 1]
+    assert "did not end" in results.failures[1]["error"]
 
 
 def test_splitters_without_a_state_draw_the_same_splits_again(tmp_path):
@@ -368,6 +503,10 @@ BAD = [
     ({"fit": {"epochs": 2, "verbose": 1}}, r"\['verbose'\]"),
     ({"fit": {"epochs": 2, "callbacks": []}}, "function that returns new callbacks"),
     ({"compile": {"optimizer": "adam"}}, "`compile` must be a dict"),
+    ({"build_student": lambda: keras.Sequential([keras.layers.Dense(3)])}, "a built model"),
+    ({"build_teacher": lambda: keras.Sequential([keras.layers.Dense(3)])}, "a built model"),
+    ({"cv": [(np.arange(3), np.arange(2, 5))]}, "twice in a split"),
+    ({"cv": [(np.arange(3), np.arange(70, 75))]}, "row numbers in 0..59"),
 ]
 
 
@@ -384,6 +523,14 @@ def test_hidden_labels_need_a_loss_that_leaves_them_out():
     whole = {"optimizer": "adam", "loss": "mse"}
     with pytest.raises(ValueError, match="must be floats"):
         Study(**arguments(compile=whole, label_budgets=(12,), methods=["pkd"]))
+    hinge = {"optimizer": "adam", "loss": "hinge"}
+    signs = np.where(np.arange(COUNT) % 2, 1, -1)
+    with pytest.raises(ValueError, match="which the loss must leave out"):
+        Study(**arguments(compile=hinge, labels=signs, methods=["pkd"]))
+    one_hot = {"optimizer": "adam", "loss": keras.losses.CategoricalCrossentropy(from_logits=True)}
+    labels = np.eye(3, dtype="float32")[data()["labels"]]
+    with pytest.raises(ValueError, match="classes must be integers"):
+        Study(**arguments(compile=one_hot, labels=labels, label_budgets=(12,)))
 
 
 @pytest.mark.parametrize(

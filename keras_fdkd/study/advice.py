@@ -109,7 +109,7 @@ def _advice(results: "Results", budget: int | None, margin: float) -> Advice:
     equals = tuple(
         name
         for name in gains
-        if name != best and results.gain(best, budget, over=name).p_value() > LEVEL
+        if name != best and not results.gain(best, budget, over=name).p_value() <= LEVEL
     )
     where = "With all labels" if budget is None else f"With {budget} labels"
     line = lines[best]

@@ -72,7 +72,10 @@ class Batches(keras.utils.PyDataset):
         if not self.weighted:
             return x, labels
         there = self.there[places].astype("float32")
-        return x, np.nan_to_num(labels), there / there.mean()
+        # Of positions, labels have one axis more than the loss.
+        weights = (there / there.mean()).reshape(-1, *[1] * max(0, labels.ndim - 2))
+        weights = np.broadcast_to(weights, labels.shape[: max(1, labels.ndim - 1)])
+        return x, np.nan_to_num(labels), weights
 
 
 class InOrder(keras.utils.PyDataset):

@@ -1,17 +1,21 @@
 """What the rows of a folder depend on, so that no row of another study is taken for one of this."""
 
+import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_fdkd.files import written_whole
 from keras_fdkd.study.rows import take
 from keras_fdkd.study.splits import Split
 from keras_fdkd.study.work import Work, new_model
 
+_SPLITS = "splits.npz"
 _SOME = 8  # samples whose inputs are looked at
 
 
@@ -23,8 +27,12 @@ def identity(work: Work) -> dict[str, Any]:
     teacher: Any = repr(work.teacher)
     if work.build_teacher is not None:
         teacher = _digest(new_model(work.build_teacher, work.seeds[0]).get_weights())
-    elif isinstance(work.teacher, keras.Model):
-        teacher = _digest(work.teacher.get_weights())
+    elif isinstance(work.teacher, (keras.Model, Mapping)):
+        several = work.teacher if isinstance(work.teacher, Mapping) else {"": work.teacher}
+        teacher = {
+            name: _digest(one.get_weights()) if isinstance(one, keras.Model) else repr(one)
+            for name, one in several.items()
+        }
     elif callable(work.teacher):
         teacher = "a function"
     compiled = {name: _said(value) for name, value in protocol.compile.items()}
@@ -55,7 +63,7 @@ def check_identity(folder: Path, new: dict[str, Any], methods: dict[str, Any]) -
     file = folder / "study.json"
     if not file.exists():
         return
-    before = json.loads(file.read_text())
+    before = json.loads(file.read_text(encoding="utf-8"))
     same = json.loads(json.dumps(new))
     differing = [name for name, value in same.items() if before["identity"].get(name) != value]
     known = before["methods"]
@@ -63,7 +71,7 @@ def check_identity(folder: Path, new: dict[str, Any], methods: dict[str, Any]) -
     differing += [
         f"method '{name}'"
         for name, one in methods.items()
-        if name in known and known[name]["candidates"] != one["candidates"]
+        if name in known and any(known[name][part] != one[part] for part in ("candidates", "space"))
     ]
     if differing:
         raise ValueError(
@@ -72,35 +80,76 @@ def check_identity(folder: Path, new: dict[str, Any], methods: dict[str, Any]) -
         )
 
 
-def kept_splits(folder: Path, cv: str, new: list[Split], drawn: bool) -> list[Split]:
-    """Return the splits that a folder's runs were made with, or keep new ones there.
+def with_former(folder: Path, info: dict[str, Any]) -> dict[str, Any]:
+    """Return what a study says of itself, with methods, seeds and budgets of former runs."""
+    file = folder / "study.json"
+    if not file.exists():
+        return info
+    before = json.loads(file.read_text(encoding="utf-8"))
+    merged: dict[str, Any] = {"methods": {**before["methods"], **info["methods"]}}
+    for name in ("seeds", "budgets"):
+        merged[name] = [*before[name], *(one for one in info[name] if one not in before[name])]
+    return {**info, **merged}
 
-    Splits that are drawn by splitters without a `random_state` differ each time.
+
+def kept_splits(folder: Path, drawn_from: str, new: list[Split]) -> list[Split]:
+    """Return the splits that a folder's runs were made with, or new ones if it has none.
+
+    Splitters without a `random_state` draw other splits each time.
+
+    Args:
+        folder: Of the study.
+        drawn_from: Says all that splits depend on but chance.
+        new: Splits of this time.
+
+    Raises:
+        ValueError: If those of the folder were drawn from something else.
     """
-    file = folder / "splits.npz"
-    if file.exists():
-        with np.load(file, allow_pickle=False) as arrays:
-            count = int(arrays["count"])
-            names = ("train", "validation", "test")
-            kept = [Split(*(arrays[f"{i}_{name}"] for name in names)) for i in range(count)]
-            is_same = str(arrays["cv"]) == cv
-            if is_same and (
-                drawn or _digest(list(map(vars, kept))) == _digest(list(map(vars, new)))
-            ):
-                return kept
-        raise ValueError(
-            f"`folder` {str(folder)!r} holds the runs of a study with other splits. "
-            "Give another `folder`, or delete this one."
-        )
-    arrays = {f"{i}_{name}": rows for i, one in enumerate(new) for name, rows in vars(one).items()}
-    np.savez(file, count=len(new), cv=cv, **arrays)
-    return new
+    file = folder / _SPLITS
+    if not file.exists():
+        return new
+    with np.load(file, allow_pickle=False) as arrays:
+        if str(arrays["drawn_from"]) != drawn_from:
+            raise ValueError(
+                f"`folder` {str(folder)!r} holds the runs of a study with other splits: other "
+                "labels, `cv`, `validation`, `groups` or `teacher_trained_on`. Give another "
+                "`folder`, or delete this one."
+            )
+        names = [field.name for field in dataclasses.fields(Split)]
+        return [Split(*(arrays[f"{i}_{name}"][()] for name in names)) for i in range(len(new))]
+
+
+def keep_splits(folder: Path, drawn_from: str, splits: list[Split]) -> None:
+    """Write splits for `kept_splits`, if there are none yet."""
+    arrays = {
+        f"{i}_{name}": value for i, one in enumerate(splits) for name, value in vars(one).items()
+    }
+    if not (folder / _SPLITS).exists():
+        with written_whole(folder / _SPLITS) as part:
+            np.savez(part, drawn_from=drawn_from, **arrays)
+
+
+def origin(cv: Any, validation: Any, splits: list[Split], *arrays: Any) -> str:
+    """Return what splits are drawn from, as text.
+
+    Args:
+        cv: See `Study`.
+        validation: See `Study`.
+        splits: That came of it. They count where `cv` lists rows.
+        *arrays: Labels, groups and so on.
+    """
+    listed = isinstance(cv, (list, tuple))
+    named = _digest([vars(split) for split in splits]) if listed else str(cv)
+    given = [None if array is None else _digest(array) for array in arrays]
+    return json.dumps([named, str(validation), len(splits), given])
 
 
 def _digest(values: Any) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for leaf in keras.tree.flatten(values):
         leaf = np.ascontiguousarray(keras.ops.convert_to_numpy(leaf))
+        if leaf.dtype == object:  # Names of groups.
+            leaf = leaf.astype(str)
         digest.update(f"{leaf.shape}{leaf.dtype}".encode())
         digest.update(leaf.view(np.uint8).data if leaf.size else b"")
     return digest.hexdigest()

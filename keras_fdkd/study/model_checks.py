@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_fdkd.distillers.labels import ignored_class
-from keras_fdkd.distillers.task import kind_of_task
+from keras_fdkd.distillers.task import kind_of_task, loss_of_output
 from keras_fdkd.study.labels import UNLABELLED, Labels
 from keras_fdkd.study.method import Method
 from keras_fdkd.study.method_table import methods as known_methods
@@ -55,20 +55,31 @@ def _named(pair: Any) -> tuple[str, Method | None]:
 
 
 def check_hidden(labels: Labels, loss: Any, are_hidden: bool) -> None:
-    """Raise if a loss would take -1 for a class, where samples have no label."""
-    if not are_hidden or labels.values.dtype.kind != "i":
+    """Raise if a loss would learn from labels that stand for none.
+
+    Args:
+        labels: Of all samples.
+        loss: As compiled.
+        are_hidden: Whether some samples have no label, or few keep theirs.
+    """
+    if not are_hidden:
         return
+    loss = loss_of_output(loss, None)
     kind = kind_of_task(loss)
-    if kind == "classes" and ignored_class(loss) != UNLABELLED:
+    if labels.values.dtype.kind == "i":
+        if ignored_class(loss) == UNLABELLED:
+            return
         raise ValueError(
             "Samples without a label have -1, which the loss must leave out: "
             "`keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)`. "
-            f"Received: compile['loss']={loss!r}."
+            "Values and independent labels must be floats, so that NaN can stand for what is "
+            f"missing. Received: labels of {labels.values.dtype}, compile['loss']={loss!r}."
         )
-    if kind in ("labels", "values"):
+    if kind not in ("values", "labels"):
         raise ValueError(
-            "Where samples have no label, values and independent labels must be floats, so that "
-            f"NaN can stand for what is missing. Received: labels of {labels.values.dtype}."
+            "Where samples have no label, the loss must be one of Keras's for values or "
+            "independent labels; classes must be integers, with -1 for no label. "
+            f"Received: labels of {labels.values.dtype}, compile['loss']={loss!r}."
         )
 
 
@@ -85,6 +96,7 @@ def checked_protocol(work: Work) -> Protocol:
             "`build_student` must be a function that returns a new `keras.Model`. "
             f"Received: {type(student).__name__}."
         )
+    _check_built("build_student", student)
     work.protocol.compile_model(student, 1)
     labels, asked = work.labels.values[rows], {"verbose": 0, "return_dict": True}
     inputs = take(work.student_inputs, rows)
@@ -94,6 +106,10 @@ def checked_protocol(work: Work) -> Protocol:
         raise ValueError(
             f"`score` must be one of the metrics in the logs, {list(logs)}. "
             f"Received: score={score!r}."
+        )
+    if np.ndim(logs[score]):
+        raise ValueError(
+            f"`score` must be one number. Received: '{score}', which is {np.shape(logs[score])}."
         )
     protocol = dataclasses.replace(work.protocol, score=score)
     protocol = dataclasses.replace(protocol, mode=protocol.direction(student))
@@ -112,10 +128,19 @@ def checked_protocol(work: Work) -> Protocol:
 
 def _new_teacher(work: Work, rows: np.ndarray) -> keras.Model:
     models = work.new_teachers()
+    _check_built("build_teacher", models[0])
     work.protocol.compile_model(models[0], 1)
     inputs = take(work.teacher_inputs, rows)
     _tried("build_teacher", models[0].evaluate, inputs, work.labels.values[rows], verbose=0)
     return work.as_teacher(models)
+
+
+def _check_built(name: str, model: Any) -> None:
+    if not model.built:
+        raise ValueError(
+            f"`{name}` must return a built model: give it a `keras.Input`, or call it once. "
+            f"Received: '{model.name}'."
+        )
 
 
 def _tried(name: str, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

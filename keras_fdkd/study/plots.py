@@ -62,7 +62,11 @@ def _curves(results: "Results") -> Figure:
             rows = list(results.runs(method, budget).values())
             if not rows:
                 continue
-            mean = np.nanmean([row["curve"] for row in rows], 0)
+            longest = max(len(row["curve"]) for row in rows)
+            curves = np.full((len(rows), longest), np.nan)  # Callbacks may have stopped some.
+            for curve, row in zip(curves, rows, strict=True):
+                curve[: len(row["curve"])] = row["curve"]
+            mean = np.nanmean(curves, 0)
             style = _ALONE if method == NONE else {"color": f"C{number - 1}"}
             axis.plot(np.arange(1, len(mean) + 1), mean, label=results.title(method), **style)
         axis.set_title(_labels(budget), fontsize=10)

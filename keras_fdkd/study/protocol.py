@@ -1,7 +1,8 @@
 """How each model of a study is compiled and trained: the same for all."""
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ class Protocol:
 
     Args:
         compile: Arguments of `keras.Model.compile`. An optimizer may be a function that returns a
-            new one; if it has a parameter, it gets the number of training steps.
+            new one; if it has a parameter without a default, it gets the number of training steps.
         fit: `epochs`, `batch_size`, further arguments of `keras.Model.fit`; `callbacks` is a
             function that returns new ones.
         score: Name of the metric that chooses and is compared, as in the logs.
@@ -122,16 +123,42 @@ def _optimizer(given: Any, steps: int) -> keras.optimizers.Optimizer:
     if isinstance(given, str):
         return keras.optimizers.get(given)
     if isinstance(given, keras.optimizers.Optimizer):
-        return type(given).from_config(given.get_config())
+        return _from_config(given, given.get_config(), "optimizer")
     if callable(given):
-        takes_steps = bool(inspect.signature(given).parameters) and not isinstance(given, type)
-        return given(steps) if takes_steps else given()
+        return given(steps) if _needs_argument(given) else given()
     raise ValueError(
         "`compile['optimizer']` must be the name of an optimizer, an optimizer, or a function that "
         f"returns a new one. Received: {given!r}."
     )
 
 
+def _needs_argument(function: Callable[..., Any]) -> bool:
+    """Whether a function has a parameter that must be given."""
+    parameters = inspect.signature(function).parameters.values()
+    plain = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return any(one.default is one.empty and one.kind in plain for one in parameters)
+
+
 def _metric(given: Any) -> Any:
-    """Return a metric with a state of its own."""
-    return given.from_config(given.get_config()) if isinstance(given, keras.Metric) else given
+    """Return a metric with a state of its own.
+
+    A metric without a name of its own has that of its class: Keras numbers those of one process.
+    """
+    if not isinstance(given, keras.Metric):
+        return given
+    config = given.get_config()
+    plain = re.sub(r"_\d+$", "", given.name)
+    if plain.replace("_", "") == type(given).__name__.lower():
+        config["name"] = plain
+    return _from_config(given, config, "metrics")
+
+
+def _from_config(given: Any, config: dict[str, Any], name: str) -> Any:
+    try:
+        return type(given).from_config(config)
+    except Exception as error:  # Classes of users may raise anything.
+        raise ValueError(
+            f"`compile['{name}']` must be made anew for each training: register what "
+            f"'{given.name}' is made of with `keras.saving.register_keras_serializable`, or pass "
+            f"a function. {type(error).__name__}: {error}"
+        ) from error

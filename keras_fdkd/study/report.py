@@ -22,7 +22,7 @@ def write_report(results: "Results", path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = ["# Does distillation help?", ""]
     if len(results.info["splits"]) > 1:
-        lines += [str(results.recommend()), ""]
+        lines += [_advice(results), ""]
     lines += [f"> {warning}" for warning in results.warnings()]
     for budget in results.budgets:
         lines += ["", f"## {heading(results, budget)}", "", *markdown_table(results, budget)]
@@ -42,8 +42,15 @@ def write_report(results: "Results", path: Path) -> Path:
         if line.method != NONE
     ]
     lines += ["", "## How it was done", "", *_protocol(results)]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def _advice(results: "Results") -> str:
+    try:
+        return str(results.recommend())
+    except ValueError as error:  # Too many runs failed.
+        return str(error)
 
 
 def markdown_table(results: "Results", budget: int | None) -> list[str]:

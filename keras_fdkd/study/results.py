@@ -44,7 +44,7 @@ class Results:
         Raises:
             FileNotFoundError: If there is no study.
         """
-        info = json.loads((Path(folder) / "study.json").read_text())
+        info = json.loads((Path(folder) / "study.json").read_text(encoding="utf-8"))
         return cls(read_rows(Path(folder) / "rows.jsonl"), info)
 
     @property

@@ -13,13 +13,13 @@ def read_rows(file: Path) -> list[Row]:
     """Return the rows of a file; a last line that was cut off by an interruption is left out."""
     if not file.exists():
         return []
-    return [json.loads(line) for line in file.read_text().split("\n")[:-1] if line]
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1] if line]
 
 
 def append_row(file: Path, row: Mapping[str, Any]) -> None:
     """Write a row, so that it stays whatever happens next."""
     _drop_torn_line(file)
-    with file.open("a") as stream:
+    with file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")
         stream.flush()
         os.fsync(stream.fileno())

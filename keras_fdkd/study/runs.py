@@ -77,6 +77,10 @@ def _distilled(work: Work, run: Run) -> Row:
         if tuning.is_best(outcome.score):
             _save(student, file)
         tuning.tell(setting, outcome)
+    if tuning.next() is not None:
+        raise RuntimeError(
+            f"The tuning of '{run.method}' did not end: see its run with seed {work.seeds[0]}."
+        )
     best = tuning.best
     if best is None:
         raise NotFiniteError(f"No setting of '{run.method}' came to a finite score: {tuning.done}")
@@ -140,7 +144,7 @@ def _row(work: Work, model: keras.Model, outcome: Outcome, logs: dict[str, Any])
     return {
         "score": float(logs[work.protocol.score]),
         "validation": outcome.score,
-        "metrics": {name: float(value) for name, value in logs.items()},
+        "metrics": {name: np.asarray(value).tolist() for name, value in logs.items()},
         "epoch": outcome.epoch,
         "curve": outcome.curve,
         "seconds_per_step": outcome.seconds_per_step,

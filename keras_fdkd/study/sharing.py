@@ -55,7 +55,8 @@ class _Pickler(cloudpickle.Pickler):
     """Sends memory maps as names of files, and models with the classes of their layers."""
 
     def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, np.memmap) and isinstance(value.base, mmap.mmap):
+        on_disk = isinstance(value, np.memmap) and isinstance(value.base, mmap.mmap)
+        if on_disk and value.mode != "c":  # Writes to such a one stay in memory.
             order = "C" if value.flags.c_contiguous else "F"
             given = str(value.filename), value.dtype, "r", value.offset, value.shape, order
             return np.memmap, given

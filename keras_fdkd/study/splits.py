@@ -18,16 +18,24 @@ class Split:
         train: Labelled or not. Samples without a label are in no other fold.
         validation: Chooses the epoch and the setting.
         test: Read once.
+        testable: How many samples of the split could be tested: they have labels, and the teacher
+            does not know them.
     """
 
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+    testable: int
 
     @property
     def overlap(self) -> float:
-        """Test samples for each training sample, which corrects intervals (Nadeau & Bengio)."""
-        return len(self.test) / len(self.train)
+        """Test samples for each one that could be but is not, which corrects intervals.
+
+        It is `n_test / n_train` of Nadeau and Bengio, whose correlation of two splits is
+        `n_test / (n_test + n_train)`: how much of what is tested two splits share by chance.
+        Samples that are never tested do not make splits any more independent.
+        """
+        return len(self.test) / max(1, self.testable - len(self.test))
 
 
 def make_splits(
@@ -47,7 +55,7 @@ def make_splits(
         known_to_teacher: Rows that a given teacher was trained on: they are not evaluated.
 
     Raises:
-        ValueError: If a fold would be empty.
+        ValueError: If a fold would be empty, or a group would be in two folds.
     """
     rows = np.flatnonzero(labels.labelled)
     found = []
@@ -56,9 +64,15 @@ def make_splits(
             inner = validation
             if isinstance(validation, float):
                 inner = _splitter(1, validation, labels, rest, groups, number)
-            rest, chosen = next(iter(_split(inner, rest, labels, groups)))
+            unlabelled = rest[~labels.labelled[rest]]
+            rest, chosen = next(iter(_split(inner, np.setdiff1d(rest, unlabelled), labels, groups)))
+            rest = np.concatenate([rest, unlabelled])
         held_out = np.concatenate([chosen, test])
         train = np.union1d(rest, _unlabelled(labels, groups, held_out, cv))
+        if groups is not None:
+            _check_groups(number, groups, (train, chosen, test))
+        used = np.concatenate([train, held_out])
+        testable = _unknown(used[labels.labelled[used]], known_to_teacher)
         chosen, test = (_unknown(fold, known_to_teacher) for fold in (chosen, test))
         for name, fold in (("training", train), ("validation", chosen), ("test", test)):
             if not len(fold):
@@ -67,7 +81,7 @@ def make_splits(
                     f"Split {number} has no sample for {name}{seen}. Give other `cv` or "
                     "`validation`, or more data."
                 )
-        found.append(Split(train, np.sort(chosen), np.sort(test)))
+        found.append(Split(train, np.sort(chosen), np.sort(test), len(testable)))
     return found
 
 
@@ -118,6 +132,17 @@ def _unlabelled(
         return np.zeros(0, "int64")
     rows = np.flatnonzero(~labels.labelled)
     return rows if groups is None else rows[~np.isin(groups[rows], groups[held_out])]
+
+
+def _check_groups(number: int, groups: np.ndarray, folds: tuple[np.ndarray, ...]) -> None:
+    train, validation, test = (set(groups[fold].tolist()) for fold in folds)
+    if shared := (train & validation) | (train & test) | (validation & test):
+        raise ValueError(
+            "Samples of a group must stay in one fold: give `cv` and `validation` splitters that "
+            "know groups, such as `GroupKFold` and `GroupShuffleSplit`. Received: "
+            f"{len(shared)} groups in several folds of split {number}, such as "
+            f"{next(iter(shared))!r}."
+        )
 
 
 def _unknown(rows: np.ndarray, known: np.ndarray | None) -> np.ndarray:

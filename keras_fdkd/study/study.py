@@ -21,7 +21,14 @@ from keras_fdkd.study.argument_checks import (
     check_several,
     check_splitter,
 )
-from keras_fdkd.study.identity import check_identity, identity, kept_splits
+from keras_fdkd.study.identity import (
+    check_identity,
+    identity,
+    keep_splits,
+    kept_splits,
+    origin,
+    with_former,
+)
 from keras_fdkd.study.labels import Labels
 from keras_fdkd.study.model_checks import (
     check_hidden,
@@ -56,8 +63,9 @@ class Study:
             function from row numbers to such arrays. For a `RecordedTeacher` what it said; for a
             dict of teachers a dict by their names.
         student_inputs: What the student sees, likewise.
-        labels: Integers, -1 for a sample without a label, or floats, NaN likewise; shape
-            `(samples, ...)`. Samples without a label are only trained on.
+        labels: Classes as integers, -1 for a sample without a label; values and independent labels
+            as floats, NaN likewise; shape `(samples, ...)`. Samples without a label are only
+            trained on.
         build_student: Function without arguments that returns a new student.
         teacher: A trained teacher (a `keras.Model`, a dict of them, or a `RecordedTeacher`), or a
             function that loads it. Defaults to `None`: see `build_teacher`.
@@ -83,7 +91,7 @@ class Study:
         trials: Settings to try for each method with the first seed, see `Method`. Defaults to `3`.
         compile: Arguments of `keras.Model.compile` of all models: `optimizer` is a name, an
             optimizer or a function that returns a new one (which gets the number of steps if it
-            has a parameter), `loss`, `metrics` and so on.
+            needs an argument), `loss`, `metrics` and so on.
         fit: Arguments of `keras.Model.fit` of all models: `epochs`, `batch_size` (32 if it is not
             there), `callbacks`, a function that returns new ones.
         score: Metric that chooses and is compared, as in the logs. Defaults to `None`: the first
@@ -176,12 +184,9 @@ class Study:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self._cv = "given rows" if isinstance(cv, (list, tuple)) else str(cv)
-        splits = kept_splits(
-            folder,
-            f"{self._cv} {validation}",
-            make_splits(known, cv, validation, groups, seen),
-            drawn=not isinstance(cv, (list, tuple)),
-        )
+        splits = make_splits(known, cv, validation, groups, seen)
+        self._drawn_from = origin(cv, validation, splits, known.values, groups, seen)
+        splits = kept_splits(folder, self._drawn_from, splits)
         check_budgets(label_budgets, known, splits)
         self._warnings = [_UNKNOWN_ROWS] if teacher is not None and seen is None else []
         work = Work(
@@ -213,8 +218,10 @@ class Study:
         """
         check_integer("n_jobs", n_jobs)
         check_integer("verbose", verbose, 0)
+        keep_splits(self.folder, self._drawn_from, self._work.splits)
+        info = with_former(self.folder, self._info)
         with written_whole(self.folder / "study.json") as part:
-            part.write_text(json.dumps(self._info, indent=1))
+            part.write_text(json.dumps(info, indent=1), encoding="utf-8")
         file = self.folder / "rows.jsonl"
         done = {json.dumps(row["run"]) for row in read_rows(file) if "error" not in row}
         stages = [
@@ -262,7 +269,11 @@ class Study:
             "budgets": list(self.label_budgets),
             "labelled": int(np.mean([work.labels.labelled[s.train].sum() for s in work.splits])),
             "methods": {
-                name: {"title": method.title, "candidates": list(method.candidates)}
+                name: {
+                    "title": method.title,
+                    "candidates": list(method.candidates),
+                    "space": {key: str(one) for key, one in method.space.items()},
+                }
                 for name, method in work.methods.items()
             },
             "seeds": list(work.seeds),
@@ -270,7 +281,9 @@ class Study:
             "cv": self._cv,
             "splits": [
                 {
-                    **{name: len(rows) for name, rows in vars(split).items()},
+                    "train": len(split.train),
+                    "validation": len(split.validation),
+                    "test": len(split.test),
                     "overlap": split.overlap,
                 }
                 for split in work.splits

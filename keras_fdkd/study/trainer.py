@@ -24,7 +24,8 @@ class Outcome:
         score: On the validation fold, at the epoch that was kept.
         epoch: That epoch, from 1.
         curve: The score on the validation fold, one an epoch.
-        seconds_per_step: Median over the epochs, without the first, validation apart.
+        seconds_per_step: Median over the epochs, without the first if there are several,
+            validation apart.
     """
 
     score: float

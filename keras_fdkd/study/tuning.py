@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
 from keras_fdkd.study.method import Method, Setting
@@ -31,7 +31,7 @@ class Tuning:
         self.method, self.mode, self.seed = method, mode, seed
         self.count = trials if method.space else min(trials, len(method.candidates))
         self._study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(file))),
+            storage=JournalStorage(JournalFileBackend(str(file), JournalFileOpenLock(str(file)))),
             study_name="tuning",
             direction="maximize" if mode == "max" else "minimize",
             load_if_exists=True,
@@ -61,7 +61,7 @@ class Tuning:
             direction=self._study.direction,
         )
         search.add_trials([trial for trial in self._ended() if trial.params])
-        return search.ask(dict(self.method.space)).params
+        return {**self.method.default, **search.ask(dict(self.method.space)).params}
 
     def tell(self, setting: Setting, outcome: Outcome | None) -> None:
         """Note how a setting did; `None` for one that came to no finite score."""

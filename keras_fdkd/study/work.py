@@ -80,7 +80,10 @@ class Work:
             return self.given_teacher
         models = self.new_teachers()
         for number, model in enumerate(models):
-            model.load_weights(self.teacher_file(run, number))
+            file = self.teacher_file(run, number)
+            if not file.exists():
+                raise RuntimeError("The teacher of this split was not trained: see its own run.")
+            model.load_weights(file)
         return self.as_teacher(models)
 
     def new_teachers(self) -> list[keras.Model]:
