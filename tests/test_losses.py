@@ -608,7 +608,7 @@ CONFIGURED = [
     KD(2.5, name="soft", **PATHS),
     DKD(0.5, 2, 3, name="decoupled", **PATHS),
     DIST(0.5, 2, 3, name="correlated", **PATHS),
-    PKD(name="pearson", **PATHS),
+    PKD(projector="auto", name="pearson", **PATHS),
     AT(3, name="attention", **PATHS),
     RKD(1, 2, 1e-6, name="relations", **PATHS),
     FitNet(name="hint", **PATHS),
