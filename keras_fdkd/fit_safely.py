@@ -111,7 +111,8 @@ def fit_safely(
     variables = [*distiller.variables, *distiller.optimizer.variables]
     start = _values(variables)
     weights = dict(distiller.term_weights.items())
-    found, ends, histories = {}, {}, {}
+    found, histories = {}, {}
+    end_of_plain: list[Any] = []
     better: Any = None
     try:
         for name in (PLAIN, DISTILLED):
@@ -129,13 +130,14 @@ def fit_safely(
                     f"`monitor` must be one of {sorted(histories[name])}. Received: {monitor!r}."
                 )
             found[name] = float(best.best)
-            ends[name], better = _values(variables), best.monitor_op
+            better = best.monitor_op
+            end_of_plain = end_of_plain or _values(variables)
     finally:
         _weigh(distiller, weights)
     won = math.isnan(found[PLAIN]) or bool(better(found[DISTILLED], found[PLAIN]))
     kept = DISTILLED if won and not math.isnan(found[DISTILLED]) else PLAIN
     if kept == PLAIN:
-        _assign(variables, ends[PLAIN])
+        _assign(variables, end_of_plain)
         _weigh(distiller, weights)
     return Kept(kept, monitor, found, histories)
 

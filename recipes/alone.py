@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_fdkd.files import written_whole
 from recipes.experiment import Experiment, Samples
-from recipes.training import Outcome, train
+from recipes.training import train
 
 TEACHERS = Path("runs/cache/teachers")
 
@@ -25,7 +25,7 @@ def trained_alone(
     file = _weights_file(folder, experiment, modality, budget, seed, epochs)
     if not file.exists():
         number = epochs or experiment.epochs
-        model, _ = _train_alone(experiment, folds, modality, seed, number)
+        model = _train_alone(experiment, folds, modality, seed, number)
         _save(model, file)
         return model
     model = new_model(experiment, modality, folds["train"].inputs[modality], seed)
@@ -41,11 +41,11 @@ def new_model(experiment: Experiment, modality: str, inputs: np.ndarray, seed: i
 
 def _train_alone(
     experiment: Experiment, folds: dict[str, Samples], modality: str, seed: int, epochs: int
-) -> tuple[keras.Model, Outcome]:
+) -> keras.Model:
     """Train a model of one modality by itself: the test fold stays unread."""
     inputs = folds["train"].inputs[modality]
     model = new_model(experiment, modality, inputs, seed)
-    outcome = train(
+    train(
         model,
         inputs,
         folds["train"].labels,
@@ -54,7 +54,7 @@ def _train_alone(
         epochs=epochs,
         seed=seed,
     )
-    return model, outcome
+    return model
 
 
 def _weights_file(

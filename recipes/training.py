@@ -1,8 +1,7 @@
 """The one training routine of all recipes: same optimizer, schedule and choice of the epoch."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -10,6 +9,7 @@ import numpy as np
 
 from keras_fdkd import CrossModalDistiller
 from keras_fdkd.data import shard
+from keras_fdkd.study.trainer import Clock
 from recipes.experiment import BATCH_SIZE, UNLABELLED, Batches
 
 RATE = 2e-3
@@ -32,10 +32,6 @@ class Outcome:
     validation_accuracy: float
     test_accuracy: float | None
     seconds_per_step: float
-
-    def tested(self, accuracy: float) -> "Outcome":
-        """Return the same with the test accuracy."""
-        return replace(self, test_accuracy=accuracy)
 
 
 def train(
@@ -72,7 +68,7 @@ def train(
     best = keras.callbacks.EarlyStopping(
         "val_accuracy", mode="max", patience=epochs, restore_best_weights=True
     )
-    clock = _Clock()
+    clock = Clock()
     distils = isinstance(trainer, CrossModalDistiller)
     history = trainer.fit(
         shard(batches) if distils else batches,  # Plain models train whole in each process.
@@ -95,20 +91,3 @@ def train(
         test_accuracy=accuracy,
         seconds_per_step=float(np.median(clock.seconds[1:] or clock.seconds)) / len(batches),
     )
-
-
-class _Clock(keras.callbacks.Callback):
-    """Seconds from the first to the last batch of each epoch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._start = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._end = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.seconds.append(self._end - self._start)

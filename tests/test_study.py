@@ -16,16 +16,19 @@ import numpy as np
 import pytest
 import study_worker
 from conftest import classifier, cross_entropy, whole_recipe
-from sklearn.model_selection import GroupShuffleSplit, KFold
+from sklearn.model_selection import GroupShuffleSplit, KFold, PredefinedSplit
 from study_worker import COUNT, arguments, data
 
 from keras_fdkd import CrossModalDistiller, Ensemble, RecordedTeacher
 from keras_fdkd.losses import KD, PKD
 from keras_fdkd.study import Method, Results, Study, methods
 from keras_fdkd.study import runs as study_runs
+from keras_fdkd.study.identity import keep_splits, kept_splits, origin
+from keras_fdkd.study.labels import Labels
 from keras_fdkd.study.protocol import Protocol
 from keras_fdkd.study.row_file import append_row, read_rows
 from keras_fdkd.study.runs import make_distiller
+from keras_fdkd.study.splits import make_splits
 from keras_fdkd.study.work import Run
 
 
@@ -336,6 +339,28 @@ def test_a_folder_with_other_splits_is_refused(tmp_path):
             Study(**arguments(**{**given, **change}))
 
 
+def test_long_splitters_are_told_apart(tmp_path):
+    """Their text leaves the middle of an array out."""
+    folds = np.zeros(2000, int)
+    folds[1000:] = 1
+    other = folds.copy()
+    other[[700, 1300]] = 1, 0
+    assert str(PredefinedSplit(folds)) == str(PredefinedSplit(other))
+    splits = [kept(PredefinedSplit(one), tmp_path) for one in (folds, folds)]
+    np.testing.assert_array_equal(*(split.test for split, _ in splits))
+    with pytest.raises(ValueError, match="a study with other splits"):
+        kept(PredefinedSplit(other), tmp_path)
+
+
+def kept(splitter, folder):
+    labels = Labels(np.arange(2000) % 2)
+    drawn, again = (make_splits(labels, splitter, 0.2, None, None) for _ in range(2))
+    text = origin(splitter, 0.2, drawn, again, labels.values)
+    splits = kept_splits(folder, text, drawn)
+    keep_splits(folder, text, splits)
+    return splits
+
+
 def test_a_constructor_that_fails_leaves_no_splits(tmp_path):
     with pytest.raises(ValueError, match="`score` must be"):
         Study(**arguments(folder=tmp_path, score="f1"))
@@ -484,6 +509,8 @@ BAD = [
     ({"build_teacher": None}, "Give either `teacher=`"),
     ({"teacher_trained_on": [0]}, "is for a given `teacher`"),
     ({"build_student": lambda: 3}, "`build_student` must be a function"),
+    ({"build_teacher": lambda: 3}, "`build_teacher` must be a function"),
+    ({"compile": {"optimizer": "adam", "loss": "mse", "metrics": "mae"}}, "list of metrics"),
     ({"build_student": lambda: classifier(5)}, "`build_student`: "),
     ({"methods": ["kdd"]}, "'kdd'"),
     ({"methods": ["kd", "kd"]}, "a name of its own"),

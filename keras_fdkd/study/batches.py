@@ -16,7 +16,7 @@ class Batches(keras.utils.PyDataset):
     batch, so a batch is smaller where there are too few samples.
 
     Args:
-        x: Dict of sources by what a distiller calls them, or the source of a plain model.
+        x: `Pair` for a distiller, or the source of a plain model.
         rows: Row numbers of the training fold, shape `(n,)`.
         labels: Of these rows.
         labelled: Whether each of these rows has labels.
@@ -84,13 +84,11 @@ class InOrder(keras.utils.PyDataset):
     Args:
         x: A source.
         rows: Row numbers, shape `(n,)`.
-        labels: Of these rows, or `None` for batches of inputs alone.
+        labels: Of these rows.
         batch_size: Samples in a batch.
     """
 
-    def __init__(
-        self, x: Any, rows: np.ndarray, labels: np.ndarray | None, batch_size: int
-    ) -> None:
+    def __init__(self, x: Any, rows: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
         super().__init__()
         self.x, self.rows, self.labels, self.batch_size = x, rows, labels, batch_size
 
@@ -99,8 +97,7 @@ class InOrder(keras.utils.PyDataset):
 
     def __getitem__(self, step: int) -> tuple[Any, ...]:
         part = slice(step * self.batch_size, (step + 1) * self.batch_size)
-        x = take(self.x, self.rows[part])
-        return (x,) if self.labels is None else (x, self.labels[part])
+        return take(self.x, self.rows[part]), self.labels[part]
 
 
 class Pair:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ _SOME = 8  # samples whose inputs are looked at
 def identity(work: Work) -> dict[str, Any]:
     """Return by name what decides how runs end, as JSON. Code of functions is not seen."""
     protocol = work.protocol
-    rows = work.splits[0].test[:_SOME]
+    rows = work.splits[0].validation[:_SOME]
     student = new_model(work.build_student, work.seeds[0])
     teacher: Any = repr(work.teacher)
     if work.build_teacher is not None:
@@ -37,7 +38,6 @@ def identity(work: Work) -> dict[str, Any]:
         teacher = "a function"
     compiled = {name: _said(value) for name, value in protocol.compile.items()}
     return {
-        "labels": _digest(work.labels.values),
         "inputs": [
             "recorded" if source is None else _digest(take(source, rows))
             for source in (work.teacher_inputs, work.student_inputs)
@@ -129,19 +129,22 @@ def keep_splits(folder: Path, drawn_from: str, splits: list[Split]) -> None:
             np.savez(part, drawn_from=drawn_from, **arrays)
 
 
-def origin(cv: Any, validation: Any, splits: list[Split], *arrays: Any) -> str:
+def origin(cv: Any, validation: Any, splits: list[Split], again: list[Split], *arrays: Any) -> str:
     """Return what splits are drawn from, as text.
 
     Args:
         cv: See `Study`.
         validation: See `Study`.
-        splits: That came of it. They count where `cv` lists rows.
+        splits: That came of it.
+        again: That came of it a second time. If they are equal, they tell for themselves; splitters
+            shorten long arrays in their own text.
         *arrays: Labels, groups and so on.
     """
-    listed = isinstance(cv, (list, tuple))
-    named = _digest([vars(split) for split in splits]) if listed else str(cv)
+    first, second = (_digest([vars(split) for split in drawn]) for drawn in (splits, again))
+    # An address is another one in each process.
+    text = re.sub(r" at 0x\w+", "", f"{cv} {validation}")
     given = [None if array is None else _digest(array) for array in arrays]
-    return json.dumps([named, str(validation), len(splits), given])
+    return json.dumps([first if first == second else text, len(splits), given])
 
 
 def _digest(values: Any) -> str:

@@ -89,13 +89,8 @@ def checked_protocol(work: Work) -> Protocol:
     Raises:
         ValueError: If one does not fit the data, the others or the protocol.
     """
-    rows = work.splits[0].test[:2]
+    rows = work.splits[0].validation[:2]
     student = new_model(work.build_student, work.seeds[0])
-    if not isinstance(student, keras.Model):
-        raise ValueError(
-            "`build_student` must be a function that returns a new `keras.Model`. "
-            f"Received: {type(student).__name__}."
-        )
     _check_built("build_student", student)
     work.protocol.compile_model(student, 1)
     labels, asked = work.labels.values[rows], {"verbose": 0, "return_dict": True}
@@ -136,6 +131,11 @@ def _new_teacher(work: Work, rows: np.ndarray) -> keras.Model:
 
 
 def _check_built(name: str, model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"`{name}` must be a function that returns a new `keras.Model`. "
+            f"Received: {type(model).__name__}."
+        )
     if not model.built:
         raise ValueError(
             f"`{name}` must return a built model: give it a `keras.Input`, or call it once. "

@@ -51,7 +51,7 @@ class Processes:
         if self.n_jobs > 1:
             self._folder = Path(self._stack.enter_context(TemporaryDirectory()))
             write_shared(self.shared, self._folder)
-            self._stack.enter_context(_environment(max(1, _cores() // self.n_jobs)))
+            self._stack.enter_context(_environment(max(1, joblib.cpu_count() // self.n_jobs)))
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -95,10 +95,6 @@ def _call(
     for name, value in settings.items():
         getattr(keras.config, f"set_{name}")(value)
     return function(read_shared(folder), job)
-
-
-def _cores() -> int:
-    return joblib.cpu_count()
 
 
 @contextlib.contextmanager

@@ -55,6 +55,11 @@ class Protocol:
                 "`compile` must be a dict of `optimizer`, `loss`, and further arguments of "
                 f"`keras.Model.compile`. Received: compile={compile!r}."
             )
+        for name in ("metrics", "weighted_metrics"):
+            if not isinstance(compile.get(name) or [], (list, tuple)):
+                raise ValueError(
+                    f"`compile['{name}']` must be a list of metrics. Received: {compile[name]!r}."
+                )
         if not isinstance(fit, Mapping) or "epochs" not in fit:
             raise ValueError(
                 "`fit` must be a dict of `epochs`, `batch_size` and further arguments of "

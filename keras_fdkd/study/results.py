@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from keras_fdkd.study.advice import Recommendation, advise
+from keras_fdkd.study.plots import draw
+from keras_fdkd.study.report import write_report
 from keras_fdkd.study.row_file import read_rows
 from keras_fdkd.study.statistics import Gain, holm
 from keras_fdkd.study.summary import Summary
+from keras_fdkd.study.tables import print_tables
 from keras_fdkd.study.work import NONE, TEACHER
 
 Place = tuple[int, int]
@@ -168,8 +171,6 @@ class Results:
 
     def table(self) -> None:
         """Print a table for each label budget, with `rich`."""
-        from keras_fdkd.study.tables import print_tables
-
         print_tables(self)
 
     def plot(self, kind: str = "gains") -> Any:
@@ -186,8 +187,6 @@ class Results:
         Raises:
             ValueError: If there is no such picture.
         """
-        from keras_fdkd.study.plots import draw
-
         return draw(self, kind)
 
     def report(self, path: "str | Path") -> Path:
@@ -199,8 +198,6 @@ class Results:
         Returns:
             The path.
         """
-        from keras_fdkd.study.report import write_report
-
         return write_report(self, Path(path))
 
     def _seconds(self, method: str, budget: int | None) -> float:

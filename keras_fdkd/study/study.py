@@ -184,8 +184,8 @@ class Study:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self._cv = "given rows" if isinstance(cv, (list, tuple)) else str(cv)
-        splits = make_splits(known, cv, validation, groups, seen)
-        self._drawn_from = origin(cv, validation, splits, known.values, groups, seen)
+        splits, again = (make_splits(known, cv, validation, groups, seen) for _ in range(2))
+        self._drawn_from = origin(cv, validation, splits, again, known.values, groups, seen)
         splits = kept_splits(folder, self._drawn_from, splits)
         check_budgets(label_budgets, known, splits)
         self._warnings = [_UNKNOWN_ROWS] if teacher is not None and seen is None else []

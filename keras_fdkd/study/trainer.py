@@ -58,7 +58,7 @@ def train(
         patience=protocol.epochs,
         restore_best_weights=True,
     )
-    clock = _Clock()
+    clock = Clock()
     history = trainer.fit(
         batches,
         shuffle=False,  # They are.
@@ -76,7 +76,7 @@ def train(
     return Outcome(score, best.best_epoch + 1, curve, float(np.median(seconds)) / len(batches))
 
 
-class _Clock(keras.callbacks.Callback):
+class Clock(keras.callbacks.Callback):
     """Seconds from the first to the last batch of each epoch."""
 
     def __init__(self) -> None:
