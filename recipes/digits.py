@@ -4,11 +4,7 @@ The two modalities do not show the same sample: a spoken digit is paired with so
 its fold that has the same label. Even where labels are hidden, the pairs know them.
 """
 
-import os
 from pathlib import Path
-
-# A default for `python -m recipes.digits`; KERAS_BACKEND chooses another.
-os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import numpy as np

@@ -1,10 +1,6 @@
 """Names and pictures of emoji, through pretrained encoders: one teaches the other the group."""
 
-import os
 from pathlib import Path
-
-# A default for `python -m recipes.emoji`; KERAS_BACKEND chooses another.
-os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import numpy as np

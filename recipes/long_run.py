@@ -152,7 +152,6 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.steps % EVERY or options.steps < 8 * EVERY:
         parser.error(f"--steps must be a multiple of {EVERY}, at least {8 * EVERY}")
-    os.environ.setdefault("KERAS_BACKEND", "jax")
     records = train(options.steps)
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / f"{records['backend']}.json"

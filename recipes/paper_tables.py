@@ -9,29 +9,9 @@ from recipes.benchmark_plots import plot_cutoffs
 from recipes.benchmark_rows import NONE, Block, Results
 from recipes.comparison import difference
 from recipes.markdown import interval, percent, table
+from recipes.shared.paper_numbers import ABLATION, COLUMNS, FULL, METHODS
 
-# Top-1 % of the audio and the video student (Liu et al., AAAI 2026, arXiv 2511.19887).
-COLUMNS = ("CREMA-D audio", "CREMA-D video", "AVE audio", "AVE video")
-METHODS = {
-    "none": (62.4, 66.8, 63.7, 38.8),
-    "kd": (61.7, 62.6, 60.0, 39.1),
-    "dkd": (61.0, 61.4, 60.5, 38.1),
-    "dist": (62.2, 64.0, 62.4, 40.3),
-    "feature_mse": (60.9, 64.3, 58.7, 39.6),
-    "pkd": (60.4, 64.8, 58.0, 41.0),
-    "c2kd": (57.5, 59.8, 62.7, 39.3),
-    "published": (64.1, 71.0, 64.9, 47.8),
-}
-FULL = "ablation: all with logMSE"
-ABLATION = {
-    "ablation: feature MSE": (60.9, 64.3, 58.7, 39.6),
-    "ablation: frequency": (60.8, 68.7, 61.0, 43.3),
-    "ablation: align": (60.9, 67.9, 63.2, 41.3),
-    "ablation: frequency + align": (61.8, 68.7, 62.4, 45.8),
-    "ablation: frequency + scale": (62.2, 70.0, 62.4, 44.8),
-    "ablation: frequency + align + scale": (62.2, 70.6, 62.4, 46.0),
-    FULL: (64.1, 71.0, 64.9, 47.8),
-}
+SHOWN = COLUMNS[:4]
 LOSSES = {
     "MSE + logMSE": (FULL, 71.0),
     "MSE + MSE": ("ablation: frequency + align + scale", 70.5),
@@ -64,7 +44,7 @@ def paper_section(results: Results, titles: Mapping[str, str], folder: Path) -> 
         (titles.get(method, method),
          "" if method == NONE
          else interval(difference(results, method, lambda block: NONE, results.blocks)),
-         *map(str, paper))
+         *map(str, paper[: len(SHOWN)]))
         for method, paper in METHODS.items()
         if method in results.methods
     ]  # fmt: skip
@@ -73,7 +53,7 @@ def paper_section(results: Results, titles: Mapping[str, str], folder: Path) -> 
         "only: other data, other models. CREMA-D and AVE pair sound and video.",
         "",
         *table(("method", "ours minus no distillation, points",
-                *(f"paper: {name}" for name in COLUMNS)), context),
+                *(f"paper: {name}" for name in SHOWN)), context),
     ]  # fmt: skip
     blocks = [b for b in results.blocks if any(results.runs(m, b) for m in results.ablations)]
     if not blocks:
@@ -86,7 +66,7 @@ def paper_section(results: Results, titles: Mapping[str, str], folder: Path) -> 
         "",
     ]
     named = {name.removeprefix("ablation: "): (name, paper) for name, paper in ABLATION.items()}
-    lines += _table(results, blocks, named, "feature MSE", COLUMNS)
+    lines += _table(results, blocks, named, "feature MSE", SHOWN)
     pairs = {label: (name, (paper,)) for label, (name, paper) in LOSSES.items()}
     lines += ["### Losses of the low and the high band", ""]
     lines += _table(results, blocks, pairs, "MSE + logMSE", ("CREMA-D video",))
@@ -106,7 +86,7 @@ def paper_section(results: Results, titles: Mapping[str, str], folder: Path) -> 
 def _table(
     results: Results,
     blocks: list[Block],
-    rows: Mapping[str, tuple[str, tuple[float, ...]]],
+    rows: Mapping[str, tuple[str, tuple[float | None, ...]]],
     reference: str,
     columns: tuple[str, ...],
 ) -> list[str]:

@@ -109,7 +109,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/stream"), help="folder")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    os.environ.setdefault("KERAS_BACKEND", "jax")
     if options.worker:
         [windows] = options.steps
         hand_back(train(options.worker, windows, options.epochs))

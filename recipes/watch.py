@@ -1,10 +1,6 @@
 """Accelerometer and gyroscope of a smartwatch: one teaches the other to recognize exercises."""
 
-import os
 from pathlib import Path
-
-# A default for `python -m recipes.watch`; KERAS_BACKEND chooses another.
-os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import numpy as np

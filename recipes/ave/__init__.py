@@ -1,0 +1,1 @@
+"""AVE: 28 events that are seen and heard."""

@@ -1,0 +1,1 @@
+"""CREMA-D: faces and voices of actors, six emotions."""

@@ -1,0 +1,1 @@
+"""CrisisMMD: tweets of disasters, their texts and pictures."""

@@ -1,0 +1,1 @@
+"""What the recipes of the paper's five published data sets share."""

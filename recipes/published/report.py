@@ -1,0 +1,81 @@
+"""The paper's figures and ours, side by side."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_fdkd.study import Results
+from recipes.markdown import percent, table
+from recipes.published.protocols import OURS, PAPER
+from recipes.shared.paper_numbers import paper_figure
+from recipes.shared.study_command import Direction
+
+NONE = "none"
+
+
+def comparison(
+    results: Mapping[tuple[Direction, str], Results],
+    columns: Mapping[str, str],
+    methods: Mapping[str, str],
+) -> list[str]:
+    """Return a table for each direction. What nobody ran, or the paper has not, stays empty.
+
+    Args:
+        results: By direction and protocol.
+        columns: By the student's modality, the column of the paper's table.
+        methods: Titles by name, in the order of the tables.
+    """
+    lines = []
+    for direction in dict.fromkeys(direction for direction, _ in results):
+        teacher, student = direction
+        score = "mean IoU" if student in ("depth", "rgb") else "top-1"
+        head = (
+            f"{score}, %", "paper", "ours, best test epoch", "minus paper",
+            "ours, validation chooses", "its gain",
+        )  # fmt: skip
+        both = results.get((direction, PAPER)), results.get((direction, OURS))
+        rows = [
+            _row(method, title, columns[student], *both)
+            for method, title in {NONE: "no distillation", **methods}.items()
+        ]
+        warnings = [f"> {one}" for found in both if found for one in found.warnings()]
+        lines += [f"### {teacher} teaches {student}", "", *table(head, rows), *warnings, ""]
+    return lines
+
+
+def _row(
+    method: str, title: str, column: str, best: Results | None, chosen: Results | None
+) -> tuple[str, ...]:
+    paper = paper_figure(method, column)
+    reached = _values(best, method, "validation")
+    honest, alone = (_values(chosen, name, "score") for name in (method, NONE))
+    difference = "" if paper is None or not len(reached) else f"{100 * reached.mean() - paper:+.1f}"
+    gain = ""
+    if method != NONE and len(honest) == len(alone) > 0:
+        gain = f"{100 * (honest.mean() - alone.mean()):+.1f}"
+    return (
+        title,
+        "" if paper is None else str(paper),
+        percent(reached) if len(reached) else "",
+        difference,
+        percent(honest) if len(honest) else "",
+        gain,
+    )
+
+
+def _values(results: Results | None, method: str, name: str) -> np.ndarray:
+    if results is None or (method != NONE and method not in results.methods):
+        return np.zeros(0)
+    return np.array([row[name] for row in results.runs(method, None).values()])
+
+
+def write_comparison(
+    folder: Path, title: str, introduction: Sequence[str], tables: Sequence[str]
+) -> Path:
+    """Write `report.md` and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "report.md"
+    lines = [f"# {title}", "", *introduction, "", "## The paper and ours", "", *tables]
+    path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    return path

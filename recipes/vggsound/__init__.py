@@ -1,0 +1,1 @@
+"""VGGSound: fifty kinds of sounds and what makes them."""
