@@ -17,7 +17,7 @@ class Ensemble(keras.Model):
     """Several models that see the same inputs, as one teacher: the mean of their logits.
 
     Args:
-        models: List of two or more built `keras.Model`s that take the same inputs and give logits
+        models: List of two or more built models that take the same inputs and give logits
             of the same classes.
         features: What the feature is: `"concat"`, those of the models side by side along the last
             axis, `"mean"`, their mean, or `None` for no feature. Defaults to `"concat"`.

@@ -40,9 +40,9 @@ def extract_features(distiller: Any, data: Any) -> tuple[Features, np.ndarray | 
             `tf.data.Dataset`, `keras.utils.PyDataset` or torch `DataLoader` of such batches.
 
     Returns:
-        `({"teacher": features, "student": features}, labels)`. The student's features are those
-        that are compared with the teacher's: projected, if the distiller projects. Labels are
-        `None` if the data holds none.
+        Features, a dict of arrays with `"teacher"` and `"student"`, and labels, or `None` if the
+        data holds none. The student's features are those that are compared with the teacher's,
+        which a projector may have made.
 
     Raises:
         ValueError: If `distiller` or `data` is something else, or `data` is empty.

@@ -85,8 +85,8 @@ def cache_teacher(
             not compared then. Defaults to `False`: compared, as said above.
 
     Returns:
-        Data of the same kind: arrays for arrays (memory maps with a `path`), a `PyDataset` for a
-        `PyDataset`, and so on.
+        The data with what the teacher said in place of its inputs; arrays for arrays (memory maps
+        with a `path`), a `PyDataset` for a `PyDataset`, and so on.
 
     Raises:
         ValueError: If an argument is not as said, the teacher needs a `key`, the data are empty,

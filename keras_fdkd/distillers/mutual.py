@@ -47,7 +47,7 @@ class MutualDistiller(TrainingModel):
         `audio_loss`, `audio_task_loss`, `audio_low_loss`, `audio_accuracy`, ...
 
     Raises:
-        ValueError: If there are not two `CrossModalDistiller`s, if they share variables other than
+        ValueError: If there are not two distillers, if they share variables other than
             their teachers', or if a loss of theirs needs the index of each sample. In training, if
             the data are not a dict with both modalities.
 

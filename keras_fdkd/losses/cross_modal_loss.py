@@ -23,7 +23,7 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
 
     Once a distiller uses the loss, its arguments are fixed, as a compiled step would not hear of a
     change; those that a subclass declares as `keras_fdkd.losses.tunable.Tunable` may be set at any
-    time, and so may `keras.Variable`s that a loss holds.
+    time, and so may any `keras.Variable` that a loss holds.
 
     Args:
         teacher_layer_name, student_layer_name: Path of the layer whose output is compared
@@ -36,8 +36,8 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
     """
 
     reads = "features"  # or "predictions"
-    #: What the predictions must be: "classes" (one logit each), "labels" (independent, one logit
-    #: each), or `None` for anything.
+    #: The kind of predictions that it takes, `"classes"` (one logit each), `"labels"` (independent,
+    #: one logit each), or `None` for anything.
     compares: str | None = None
     #: Whether masked positions can be left out. `None` if a subclass does not say.
     takes_masks: bool | None = None

@@ -26,7 +26,8 @@ class Summary:
         setting: The arguments that validation chose most often.
         tried: How many settings validation chose from.
         cost: Seconds of a step relative to no distillation, ratio of medians.
-        runs, failed: Runs that ended, and that raised.
+        runs: How many ended.
+        failed: How many raised an error.
     """
 
     budget: int | None
