@@ -1,4 +1,4 @@
-"""Checks of single arguments, with messages of one form."""
+"""Checks of single arguments, with messages of the same form."""
 
 import math
 from collections.abc import Collection
@@ -6,11 +6,11 @@ from typing import Any
 
 import keras
 
-_LARGEST = 2**31 - 1  # What backends take as a size, an index and a seed.
+_LARGEST = 2**31 - 1  # The largest size, index and seed that backends take.
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is a finite number of Python, no boolean.
+    """Whether `value` is a finite Python number and not a boolean.
 
     Example:
     >>> [is_number(value) for value in (1, 0.5, True, float("nan"), "1", 10**400)]
@@ -20,7 +20,7 @@ def is_number(value: Any) -> bool:
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # An integer that no float holds.
+    except OverflowError:  # An integer too large for a float.
         return False
 
 
@@ -34,12 +34,12 @@ def check_number(name: str, value: Any, *, above: bool = False) -> None:
 
 
 def is_integer(value: Any, minimum: int = -_LARGEST) -> bool:
-    """Whether `value` is an integer of Python from `minimum` on that the backends can take."""
+    """Whether `value` is a Python integer, at least `minimum`, that the backends can take."""
     return type(value) is int and minimum <= value <= _LARGEST
 
 
 def check_integer(name: str, value: Any, minimum: int = 1, *, optional: bool = False) -> None:
-    """Raise unless `value` is an integer from `minimum` on, or `None` if it is optional.
+    """Raise unless `value` is an integer of at least `minimum`, or `None` if it is optional.
 
     Example:
     >>> check_integer("units", 2.0)
@@ -84,7 +84,7 @@ def check_boolean(name: str, value: Any) -> None:
 
 
 def check_name(name: str, value: Any) -> None:
-    """Raise unless `value` is a string with something in it."""
+    """Raise unless `value` is a non-empty string."""
     if not isinstance(value, str) or not value:
         raise ValueError(f"`{name}` must be a non-empty string. Received: {name}={value!r}.")
 
@@ -102,7 +102,7 @@ def check_choice(
 
 
 def check_float_dtype(value: Any) -> None:
-    """Raise unless `value` is a dtype or a policy of Keras that computes in floats, or `None`."""
+    """Raise unless `value` is a dtype or Keras policy that computes in floats, or `None`."""
     if value is None:
         return
     try:

@@ -9,9 +9,9 @@ _CANDIDATES = 5
 
 
 def classifier_of(model: keras.Model, role: str) -> str:
-    """Return the path of the `Dense` layer that makes the logits, whose input is the feature.
+    """Return the path of the `Dense` layer that makes the logits; its input is the feature.
 
-    The walk begins at the output of the model and goes back through what only changes the view of
+    The walk begins at the model's output and goes back through whatever only changes the view of
     the logits, and into nested models.
 
     Args:
@@ -51,7 +51,7 @@ def classifier_of(model: keras.Model, role: str) -> str:
 
 
 def _end(place: Place) -> Step | None:
-    """The step that makes the logits."""
+    """Return the step that makes the logits."""
     step = made_by(place)
     while step is not None and not _is_classifier(step) and is_view(step):
         step = made_by(step.inputs[0])
@@ -66,7 +66,7 @@ def _is_classifier(step: Step) -> bool:
 
 
 def _before(places: list[Place]) -> list[Step]:
-    """The last layers up to these places, nearest first."""
+    """Return the last layers before these places, nearest first."""
     waiting = list(places)
     found: dict[str, Step] = {}
     while waiting and len(found) < 2 * _CANDIDATES:

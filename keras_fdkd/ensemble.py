@@ -1,4 +1,4 @@
-"""Ensemble: several teachers of one modality as one."""
+"""Ensemble: several teachers of one modality as a single teacher."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,13 +16,17 @@ CONCAT, MEAN = "concat", "mean"
 class Ensemble(keras.Model):
     """Several models that see the same inputs, as one teacher: the mean of their logits.
 
+    For several teachers of one modality, such as a model trained from several seeds: the mean is
+    often a better teacher than any of them. Pass it as `teacher` to a distiller. (For teachers of
+    different modalities pass a dict to `CrossModalDistiller` instead.)
+
     Args:
-        models: List of two or more built models that take the same inputs and give logits
-            of the same classes.
-        features: What the feature is: `"concat"`, those of the models side by side along the last
-            axis, `"mean"`, their mean, or `None` for no feature. Defaults to `"concat"`.
+        models: List of two or more built models that take the same inputs and give logits of the
+            same classes.
+        features: How the features of the models are combined: `"concat"` joins them along the last
+            axis, `"mean"` averages them, `None` returns no feature. Defaults to `"concat"`.
         layer_names: Where to read the feature of each model, see `keras_fdkd.features.FeatureTap`:
-            a path for all, or a list of one for each. Defaults to `None`: the default feature.
+            one path for all, or a list with one for each. Defaults to `None`: the default feature.
         **kwargs: See `keras.Model`.
 
     Call args:
@@ -35,8 +39,8 @@ class Ensemble(keras.Model):
         float32.
 
     Raises:
-        ValueError: If an argument is not as said, a model ends in softmax or sigmoid, or inputs,
-            classes or features do not fit together.
+        ValueError: If an argument is not as described, a model ends in softmax or sigmoid, or
+            inputs, classes or features do not fit together.
 
     Example:
     >>> import numpy as np
@@ -85,7 +89,7 @@ class Ensemble(keras.Model):
         names = [PREDICTIONS] if features is None else [PREDICTIONS, FEATURES]
         dtypes = [tap.spec[name].dtype for tap in self._taps for name in names]
         dtype = keras.backend.result_type(*dtypes, "float32")
-        # Layers, as they combine the masks too.
+        # As layers, because they combine the masks too.
         self._mean = keras.layers.Average(dtype=dtype)
         self._join = None
         if features is not None:

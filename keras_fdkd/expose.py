@@ -1,4 +1,4 @@
-"""Rebuilds models so that they hand out what their layers compute."""
+"""Rebuilds models so that they also return what their layers compute."""
 
 import difflib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from keras_fdkd.inner_layers import PREDICTIONS, Recorder, find_layer, layers_in
 
 
 def to_path(model: keras.Model, where: Any, role: str) -> str | None:
-    """Return where to read a feature in words that `get_config` can store."""
+    """Return where to read a feature, in a form that `get_config` can store."""
     if where is None or (isinstance(where, str) and where):
         return where
     if not isinstance(where, keras.KerasTensor):
@@ -39,8 +39,9 @@ def to_path(model: keras.Model, where: Any, role: str) -> str | None:
 def expose(model: keras.Model, targets: Mapping[str, tuple[str, bool]], role: str) -> keras.Model:
     """Rebuild `model` on the same layers, with the target tensors as further outputs.
 
-    The outputs are a dict: `"predictions"`, all that the model returns, and the names of `targets`.
-    `targets` maps a name to a path and whether the layer's input is wanted (else its output).
+    The outputs are a dict: `"predictions"`, everything that the model returns, and the names of
+    `targets`, which maps a name to a path and to whether the layer's input is wanted (else its
+    output).
     """
     captured: dict[str, Any] = {}
 
@@ -90,7 +91,7 @@ def expose(model: keras.Model, targets: Mapping[str, tuple[str, bool]], role: st
 
 
 def names_in(model: keras.Model, wanted: str = "") -> str:
-    """Say which layers a model has, those nearest to the wanted name if there are some."""
+    """List the layers of a model for a message: those with names near the wanted one, or all."""
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     names = [layer.name for layer in layers]
     close = difflib.get_close_matches(wanted.split("/")[0], names, n=3, cutoff=0.4)
@@ -100,7 +101,7 @@ def names_in(model: keras.Model, wanted: str = "") -> str:
 def _recorded(
     layer: Any, targets: Mapping[str, tuple[str, bool]], role: str, args: Any, kwargs: Any
 ) -> dict[str, Any]:
-    """Run a layer or model with its own `call`, with what layers inside give."""
+    """Run a layer or model that has its own `call`, and record the outputs of layers inside it."""
     paths = {name: f"{layer.name}/{path}" for name, (path, _) in targets.items()}
     found = {name: find_layer(layer, path) for name, (path, _) in targets.items()}
     if runs_code_of_keras(layer) or None in found.values():
@@ -120,6 +121,6 @@ def _recorded(
 
 
 def _first(args: Any, kwargs: Any) -> Any:
-    """The first tensor that a layer was called on, be it by keyword."""
+    """Return the first tensor that a layer was called on, positional or by keyword."""
     flat = keras.tree.flatten([args, kwargs])
     return next(entry for entry in flat if isinstance(entry, keras.KerasTensor))

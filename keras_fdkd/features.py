@@ -1,4 +1,4 @@
-"""Taps: one forward pass of a model that gives its predictions and its features."""
+"""Taps: one forward pass of a model that returns its predictions and its features."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,20 +15,22 @@ from keras_fdkd.own_call import FEATURES, LOGITS, OwnCall
 
 
 class FeatureTap:
-    """One forward pass of `model` that returns its predictions and named features.
+    """One forward pass of a model that returns its predictions and named features.
+
+    For distillers of your own, and to look at the features of a trained model.
 
     The tap shares the layers of `model`; nothing is copied and no weight is created.
 
     Args:
-        model: Built `keras.Model`: functional, sequential, or with a `call` of its own. The
-            latter has to return a single tensor, or a dict whose entry `"logits"` is one.
+        model: Built `keras.Model`: functional, sequential, or with its own `call`. The latter must
+            return a single tensor, or a dict whose entry `"logits"` is one.
         features: Where to read each feature, a dict from name to one of
-            - `None`: the input of the `Dense` layer that makes the model's output (activations and
-              what only changes the view of it aside), or the entry `"features"` of the model's
-              output if that is a dict with this one and `"logits"`;
+            - `None`: the input of the `Dense` layer that makes the model's output (ignoring
+              activations and whatever only changes the view of it), or the entry `"features"` of
+              the model's output if that is a dict with this entry and `"logits"`;
             - `str`: the output of a layer, with `/` between nested models (`"backbone/pool"`). In a
-              model with a `call` of its own: an entry of its output, or a layer that is an
-              attribute (`"pool"`, `"encoder/pool"`, `"blocks/0"`) and runs once in the `call`;
+              model with its own `call`: an entry of its output, or a layer that is an attribute
+              (`"pool"`, `"encoder/pool"`, `"blocks/0"`) and runs once in the `call`;
             - `keras.KerasTensor`: the output of a layer of a functional `model` that runs once.
         role: `"teacher"` or `"student"`, for error messages.
 
@@ -38,14 +40,15 @@ class FeatureTap:
 
     Returns:
         Dict with `"predictions"` (the model's output, or its entry `"logits"`) and every name of
-        `features`, a tensor of shape `(batch, ...)`. Of each tensor of shape `(batch, ..., dim)`
-        that carries a Keras mask, `"{name}_mask"` too: boolean, shape `(batch, ..., 1)`.
+        `features`, each a tensor of shape `(batch, ...)`. For each tensor of shape
+        `(batch, ..., dim)` that carries a Keras mask there is also `"{name}_mask"`, boolean, shape
+        `(batch, ..., 1)`.
 
     Attributes:
         spec: The same as symbolic tensors.
-        paths: Where each feature is read, in words that `get_config` can store.
-        resolved: The same for messages: what a default came to, such as `"dense_1 (input)"`.
-        masks: The names of those outputs that carry a mask.
+        paths: Where each feature is read, in a form that `get_config` can store.
+        resolved: The same for messages: where a default was found, such as `"dense_1 (input)"`.
+        masks: The names of the outputs that carry a mask.
 
     Raises:
         ValueError: If the model is not a built Keras model, a feature cannot be found, or it is a
@@ -70,7 +73,7 @@ class FeatureTap:
     ) -> None:
         check_model(model, role)
         self.model = model
-        #: Of several outputs, the one whose meaning is asked for.
+        #: Of several outputs, the one that `meaning` and `kind` are about.
         self.task_output: str | None = None
         self.paths = {name: to_path(model, where, role) for name, where in features.items()}
         self.resolved = {name: path for name, path in self.paths.items() if path is not None}
@@ -106,7 +109,7 @@ class FeatureTap:
         self._outputs = tapped.output
 
     def _tap_call(self, model: keras.Model, role: str) -> None:
-        """Take what a model with its own `call` hands out, and what its layers give."""
+        """Read what a model with its own `call` returns, and what its layers return."""
         own = OwnCall(model, self.paths, role)
         self._handed_out = [name for name, path in self.paths.items() if path is None]
         self.masks, self._model, self._outputs = own.masks, own, own.spec
@@ -119,14 +122,14 @@ class FeatureTap:
         return self._received(self._model.predict(inputs, batch_size=batch_size, verbose=0))
 
     def predict_on_batch(self, inputs: Any) -> dict[str, Any]:
-        """Return the same as NumPy arrays, of one batch."""
+        """Return the same as NumPy arrays, for one batch."""
         return self._received(self._model.predict_on_batch(inputs))
 
     def meaning(self, name: str) -> str | None:
-        """Return what an output means, `"logits"` or `"probabilities"`; `None` if it is not known.
+        """Return what an output means, `"logits"` or `"probabilities"`; `None` if it is unknown.
 
-        The graph of the model tells; for a model with its own `call` it is not known, nor for
-        layers that are not Keras's.
+        The model's graph tells. It is unknown for a model with its own `call`, and after layers
+        that are not Keras's own.
         """
         return self._ending(name).meaning
 
@@ -139,23 +142,23 @@ class FeatureTap:
         return self._ending(name).by
 
     def channels_first_by(self, name: str) -> str | None:
-        """Return the path of the layer that lays an output out channels first, or `None`."""
+        """Return the path of the layer that puts an output's channels first, or `None`."""
         tensor = self.spec[name]
         one = self._rebuilt and isinstance(tensor, keras.KerasTensor)
         return channels_first_by(tensor) if one else None
 
     @property
     def converted(self) -> frozenset[str]:
-        """The names of what is recorded as probabilities and read as logits: none."""
+        """The names of outputs recorded as probabilities and read as logits: none here."""
         return frozenset()
 
     @property
     def data_names(self) -> dict[str, str]:
-        """The names in data of what is read, where they are others: none."""
+        """The names in data of what is read, where they differ: none here."""
         return {}
 
     def received(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return outputs that were computed before, by the names of what is read."""
+        """Return outputs that were computed before, by the names under which they are read."""
         return dict(outputs)
 
     def _ending(self, name: str) -> Ending:

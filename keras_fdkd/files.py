@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Files that are either complete or absent."""
 
 import contextlib
 import errno
@@ -11,12 +11,12 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def written_whole(path: "str | Path") -> Iterator[Path]:
-    """Give a path to write to, which takes the place of `path` once it is complete on disk.
+    """Give a path to write to; the file replaces `path` once it is complete on disk.
 
-    A process that is killed on the way leaves `path` as it was, and beside it a file `part-...`
-    with the number of the process, which may be deleted. Of several processes or threads that write
-    at once, the last one wins, with a whole file. As with plain writing, a symbolic link stays and
-    what it points to is replaced, and a file keeps its mode.
+    If the process is killed on the way, `path` stays as it was, and next to it remains a file
+    `part-...` with the number of the process, which may be deleted. If several processes or threads
+    write at once, the last one wins, with a complete file. As with plain writing, a symbolic link
+    stays and the file it points to is replaced, and a file keeps its mode.
 
     Args:
         path: A local file, whose folder exists.
@@ -35,10 +35,10 @@ def written_whole(path: "str | Path") -> Iterator[Path]:
     path = Path(path)
     target = Path(os.path.realpath(path))
     before = target.stat() if target.exists() else None
-    if before is not None and not os.access(target, os.W_OK):  # Its folder alone may allow for it.
+    if before is not None and not os.access(target, os.W_OK):  # `replace` needs only the folder.
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    # Beside the target, since a file moves in one step within one file system alone. Its name ends
-    # as the caller's does, which Keras looks at, and no other thread, process or machine draws it.
+    # Next to the target, because a file moves in one step only within one file system. Its name
+    # ends as the caller's does, which Keras looks at, and is unique to this thread and process.
     part = target.with_name(f"part-{os.getpid()}-{uuid.uuid4().hex[:12]}-{path.name}")
     try:
         yield part
@@ -53,7 +53,7 @@ def written_whole(path: "str | Path") -> Iterator[Path]:
 
 
 def _take_over(part: Path, before: os.stat_result) -> None:
-    """Give a file the owner, where that is allowed, and the mode of another."""
+    """Give a file the mode of another one and, where that is allowed, its owner."""
     if hasattr(os, "chown"):
         with contextlib.suppress(PermissionError):
             os.chown(part, before.st_uid, before.st_gid)
@@ -61,5 +61,5 @@ def _take_over(part: Path, before: os.stat_result) -> None:
 
 
 def is_local(path: object) -> bool:
-    """Whether `path` names a file of this machine, rather than an open file or a remote one."""
+    """Whether `path` names a file on this machine, rather than an open file or a remote one."""
     return isinstance(path, (str, os.PathLike)) and "://" not in str(path)

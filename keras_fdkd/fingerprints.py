@@ -14,11 +14,12 @@ _BLOCK = 2**15  # words of 8 bytes that stay in the processor's cache while they
 
 
 def fingerprint(model: keras.Model) -> str:
-    """Return 16 hexadecimal digits that tell the weights of a model from any others.
+    """Return 16 hexadecimal digits that identify the weights of a model.
 
-    They depend on the shapes, the dtypes and the values of all weights in their order, not on names
-    or the backend. Weights that Keras cannot see are not part of it, such as those of a
-    `keras.layers.TFSMLayer` or of a `torch.nn.Module` that a layer keeps without tracking it.
+    Use it to check that a student, or recorded outputs, belong to the teacher you think. The digits
+    depend on the shapes, dtypes and values of all weights in order, not on names or on the backend.
+    Weights that Keras cannot see have no part in them, such as those of a `keras.layers.TFSMLayer`
+    or of a `torch.nn.Module` that a layer holds without tracking it.
 
     Args:
         model: Built `keras.Model`.
@@ -39,7 +40,7 @@ def fingerprint(model: keras.Model) -> str:
         value = np.ascontiguousarray(ops.convert_to_numpy(weight)).reshape(-1)
         digest.update(f"{weight.dtype}{tuple(weight.shape)}".encode())
         if str(weight.dtype) in ("bfloat16", "float16"):
-            # Backends hand half precision out in various ways.
+            # Backends return half precision in different forms.
             for start in range(0, len(value), 2**20):
                 digest.update(np.asarray(value[start : start + 2**20], "float32").data)
         else:
@@ -54,7 +55,7 @@ def row_keys(arrays: Any) -> np.ndarray:
         arrays: Nested NumPy arrays with the same number of rows, of numbers or of texts.
 
     Raises:
-        ValueError: If an array holds something else.
+        ValueError: If an array holds anything else.
 
     Example:
     >>> keys = row_keys({"a": np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]])})
@@ -71,7 +72,7 @@ def row_keys(arrays: Any) -> np.ndarray:
 
 
 def _weighted_sums(values: np.ndarray, number: int) -> np.ndarray:
-    """Return a sum of the words of each row, mixed and weighted, in pieces that need no memory."""
+    """Return a sum of the words of each row, mixed and weighted, in blocks that save memory."""
     rows = len(values)
     sums = np.zeros(rows, "uint64")
     if not values.size:
@@ -87,7 +88,7 @@ def _weighted_sums(values: np.ndarray, number: int) -> np.ndarray:
         for top in range(0, rows, height):
             part = raw[top : top + height, 8 * left : 8 * (left + width)]
             here, there = block[: len(part)], spare[: len(part)]
-            here[:, -1] = 0  # Bytes that fill the last word up.
+            here[:, -1] = 0  # Bytes that fill up the last word.
             here.view("uint8")[:, : part.shape[1]] = part
             _mixed(here, there)
             here *= weights[left : left + width]
@@ -98,6 +99,7 @@ def _weighted_sums(values: np.ndarray, number: int) -> np.ndarray:
 @functools.lru_cache(8)
 def _weights(number: int, words: int) -> np.ndarray:
     drawn = np.random.default_rng(number).integers(2**64, size=words, dtype="uint64")
+    # Odd factors: multiplying by an even one would lose bits.
     return drawn | np.uint64(1)
 
 

@@ -15,13 +15,15 @@ _TASK_LOSS = "val_task_loss"
 
 @dataclass(frozen=True)
 class Kept:
-    """Which student was kept, and how both did on the validation data. It prints as a sentence.
+    """Which student was kept, and how both did on the validation data; from `fit_safely`.
+
+    It prints as a sentence.
 
     Attributes:
         kept: `"plain"` or `"distilled"`.
-        monitor: What was compared.
-        scores: Of both, at their best epochs.
-        histories: Logs of both trainings, `{name: [value an epoch]}`.
+        monitor: The name of what was compared.
+        scores: The best score of each, by `"plain"` and `"distilled"`.
+        histories: Logs of both trainings, `{name: [one value per epoch]}`.
     """
 
     kept: str
@@ -45,34 +47,33 @@ def fit_safely(
     seed: int = 0,
     **kwargs: Any,
 ) -> Kept:
-    """Train the student plainly and distilled, and keep what is better on validation data.
+    """Train the student plainly and distilled, and keep the better one on validation data.
 
-    Distillation can harm, and only validation data tell. The student is trained twice from the
-    weights it has now, with the same batches: first with all weights of terms at 0, then with
-    those of the distiller. Of each training the best epoch counts. Afterwards the student has the
-    weights of the better one; on a tie of the plain one. Small validation data choose wrongly at
-    times: `keras_fdkd.study` says how much there is to gain.
+    Distillation can harm, and only validation data can tell. The student is trained twice from its
+    present weights, with the same batches: first with all weights of terms at 0, then with those of
+    the distiller. The best epoch of each training counts. Afterwards the student has the weights of
+    the better one; if they tie, those of the plain one. Small validation sets sometimes choose
+    wrongly: `keras_fdkd.study` estimates how much there is to gain.
 
     Args:
-        distiller: Compiled `CrossModalDistiller` or `FrequencyDistiller`. A data set that is passed
-            as `x` must give the same batches twice.
-        x: Pairs, see `CrossModalDistiller.fit`.
+        distiller: Compiled `CrossModalDistiller` or `FrequencyDistiller`.
+        x: Pairs, see `CrossModalDistiller.fit`. A data set must give the same batches twice.
         y: Labels.
-        validation_data: Of the student, `(inputs, labels)` or a data set. It chooses the epoch and
-            the student, so it is no test set.
+        validation_data: Student inputs and labels, `(inputs, labels)`, or a data set. It chooses
+            the epoch and the student, so it must not be the test set.
         monitor: What is compared, a name in the logs. Defaults to `"val_task_loss"`.
-        mode: `"min"`, `"max"`, or `"auto"`, as Keras says of the metric. Defaults to `"auto"`.
-        seed: Integer >= 0, set before each training, so that both draw the same batches. Defaults
-            to `0`.
-        **kwargs: See `keras.Model.fit`, but for `callbacks`, whose state would go from one training
-            into the other.
+        mode: `"min"`, `"max"`, or `"auto"`, as Keras infers from the metric. Defaults to `"auto"`.
+        seed: Integer >= 0, set before each training, so that both get the same batches. Defaults to
+            `0`.
+        **kwargs: See `keras.Model.fit`, except `callbacks`, whose state would pass from one
+            training to the other.
 
     Returns:
         A `Kept`.
 
     Raises:
-        ValueError: If the distiller is not compiled or has no weights of terms to leave out, as
-            `C2KDDistiller`; there are no validation data; or `monitor` is not in the logs.
+        ValueError: If the distiller is not compiled or, like `C2KDDistiller`, has no weights of
+            terms to set to 0; if there are no validation data; or if `monitor` is not in the logs.
 
     Example:
     >>> import numpy as np
@@ -106,7 +107,9 @@ def fit_safely(
     check_choice("mode", mode, ("auto", "min", "max"))
     check_integer("seed", seed, 0)
     if monitor == _TASK_LOSS:
+        # Keras cannot infer the direction of a name that is not a metric.
         mode = "min"
+    # Before the values are taken, so that both trainings start with the same optimizer state.
     distiller.optimizer.build(distiller.trainable_variables)
     variables = [*distiller.variables, *distiller.optimizer.variables]
     start = _values(variables)
@@ -118,6 +121,7 @@ def fit_safely(
         for name in (PLAIN, DISTILLED):
             _assign(variables, start)
             _weigh(distiller, dict.fromkeys(names, 0.0) if name == PLAIN else weights)
+            # With this patience it never stops early: it only keeps the best epoch's weights.
             best = keras.callbacks.EarlyStopping(
                 monitor, mode=mode, patience=kwargs.get("epochs", 1), restore_best_weights=True
             )

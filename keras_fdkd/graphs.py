@@ -1,4 +1,4 @@
-"""Walks through the graphs of functional models, those of nested models included."""
+"""Walks through the graphs of functional models, including those of nested models."""
 
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ class Place(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One run of a layer or operation that is no functional model."""
+    """One run of a layer or operation that is not a functional model."""
 
     operation: Any
     path: str  # with the names of the nested models around it
@@ -48,11 +48,11 @@ def graph_of(model: keras.Model) -> keras.Model:
 
 
 def made_by(place: Place) -> Step | None:
-    """Return what made the tensor, inside nested models; `None` for an input of the whole.
+    """Return what made the tensor, inside nested models; `None` for an input of the whole model.
 
-    Which call made a tensor, and from what, is found nowhere in Keras's public interface:
-    `operation.input` tells of the first call alone, which may belong to another model. Hence
-    `_keras_history` and `_inbound_nodes`, on which `keras.Model` itself stands.
+    Keras's public interface does not tell which call made a tensor, and from what:
+    `operation.input` knows only the first call, which may belong to another model. Hence
+    `_keras_history` and `_inbound_nodes`, on which `keras.Model` itself relies.
     """
     tensor, calls = place
     while True:
@@ -70,6 +70,7 @@ def made_by(place: Place) -> Step | None:
                 return None
             tensor = call.inputs[ids.index(id(tensor))]
             continue
+        # Keras passes masks as keyword arguments; they are not data.
         inputs = _data(node.arguments.args) or _data(
             [value for name, value in node.arguments.kwargs.items() if not name.endswith("mask")]
         )

@@ -1,4 +1,4 @@
-"""Layers inside of models with a `call` of their own: found by path, heard while they run."""
+"""Layers inside models with their own `call`: found by path, recorded while they run."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -11,19 +11,19 @@ PREDICTIONS = "predictions"
 
 
 class UnreadableError(ValueError):
-    """What a model does that a tap cannot read."""
+    """Raised for what a model does that a tap cannot read."""
 
 
 class Recorder(keras.Model):
-    """Runs a model, and hands out what layers inside give beside its output.
+    """Runs a model, and returns the outputs of layers inside it along with its own.
 
     Args:
         model: Model or layer with its own `call`.
-        layers: Layers inside of it by the name of the feature.
-        paths: How messages call them.
+        layers: Layers inside it, by the name of the feature.
+        paths: Their paths, for messages.
         role: `"teacher"` or `"student"`, for messages.
 
-    Returns from its call: a dict of `"predictions"`, all that the model returns, and the names.
+    Its call returns a dict of `"predictions"`, everything that the model returns, and the names.
     `fault` holds the message if the last call could not be read.
     """
 
@@ -43,7 +43,7 @@ class Recorder(keras.Model):
         self.paths = dict(paths)
         self.role = role
         self.fault: str | None = None
-        self.built = True  # The model is, and there are no further weights.
+        self.built = True  # The model is built, and there are no further weights.
 
     def call(self, *args: Any, training: bool = False, **kwargs: Any) -> dict[str, Any]:
         with _heard(self.inner) as heard:
@@ -52,15 +52,15 @@ class Recorder(keras.Model):
         try:
             return self.read(outputs, {name: self._only(name, heard[name]) for name in heard})
         except UnreadableError as error:
-            self.fault = str(error)  # Keras adds to the error what the call got.
+            self.fault = str(error)  # Keras adds the arguments of the call to the error.
             raise
 
     def read(self, outputs: Any, heard: dict[str, Any]) -> dict[str, Any]:
-        """Return what the call gives, from the model's output and those of the layers."""
+        """Return what the call gives, from the outputs of the model and of the layers."""
         return {PREDICTIONS: outputs, **heard}
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
-        """Return no mask for what has none: the model has set its own."""
+        """Return no mask: the model has set its own."""
 
     def _only(self, name: str, values: list[Any]) -> Any:
         called = f"Layer '{self.paths[name]}' of `{self.role}`"
@@ -86,7 +86,7 @@ class Recorder(keras.Model):
 
 
 def find_layer(model: Any, path: str) -> keras.Layer | None:
-    """Return the layer at a path of attributes, places in lists and names of layers.
+    """Return the layer at a path of attributes, indices in lists and names of layers.
 
     Example:
     >>> class Model(keras.Model):
@@ -127,15 +127,16 @@ def _part(holder: Any, part: str) -> Any:
 
 @contextlib.contextmanager
 def _heard(layers: Mapping[str, keras.Layer]) -> Iterator[dict[str, list[Any]]]:
-    """Collect what layers give, by name.
+    """Collect the outputs of layers, by name.
 
     A layer's own `call` is what Keras runs on every backend, in compiled steps too. It is replaced
-    in the instance alone, past what tracks attributes, and only while the model runs.
+    in the instance only, bypassing attribute tracking, and only while the model runs.
     """
     heard: dict[str, list[Any]] = {name: [] for name in layers}
     before: list[tuple[dict[str, Any], str, Any]] = []
     try:
         for name, layer in layers.items():
+            # Keras runs a quantized layer by this other method.
             method = "quantized_call" if getattr(layer, "quantization_mode", None) else "call"
             own = vars(layer)
             before.append((own, method, own.get(method)))

@@ -6,20 +6,21 @@ from keras_fdkd.graphs import Place, made_by, runs_code_of_keras
 from keras_fdkd.views import name_of_op
 
 _L = keras.layers
-# What may change the order of the axes, or which axis is which.
+# Layers that may change the order of the axes, or which axis is which.
 _LAYERS = (_L.Permute, _L.Reshape, _L.Flatten, _L.RepeatVector, _L.TimeDistributed, _L.RNN,
            _L.Bidirectional, _L.Dense, _L.EinsumDense, _L.Lambda)  # fmt: skip
 _OPERATIONS = {"Transpose", "Moveaxis", "Swapaxes", "Reshape", "Einsum", "GetItem"}
 
 
 def channels_first_by(tensor: keras.KerasTensor) -> str | None:
-    """Return the path of the layer that lays a map or sequence out channels first, or `None`.
+    """Return the path of the layer that puts the channels of a map or sequence first, or `None`.
 
     Args:
-        tensor: Output of a functional model or of a layer inside.
+        tensor: Output of a functional model or of a layer inside it.
 
     Returns:
         The path of the nearest layer before `tensor` that has a `data_format` of
+        `"channels_first"`, unless a layer in between may change the order of the axes.
         `"channels_first"`, unless what comes between may change the order of the axes.
     """
     rank = len(tensor.shape)

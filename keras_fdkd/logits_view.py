@@ -1,4 +1,4 @@
-"""logits_view: a model that ends in softmax or sigmoid, seen before that end."""
+"""logits_view: a model that ends in softmax or sigmoid, read before that end."""
 
 import keras
 import numpy as np
@@ -9,30 +9,31 @@ from keras_fdkd.graphs import Place, graph_of, runs_its_graph
 from keras_fdkd.model_checks import check_preprocessor
 from keras_fdkd.outputs import LOGITS, SIGMOID, SOFTMAX, ending_of
 
-# Far below what softmax gives in float32, and its inverse times a gradient is still finite.
+# Far below what softmax returns in float32, while its inverse times a gradient is still finite.
 _LEAST = 1e-30
 
 
 def logits_view(model: keras.Model) -> keras.Model:
     """Return a model on the same layers and weights that gives logits instead of probabilities.
 
-    Distillation compares logits; many models, those of `keras.applications` among them, end in
-    softmax. Of softmax, the logits are `log(p)`, which differ from the model's own by a constant in
-    each row, of which softmax knows nothing. Of sigmoid, they are `log(p) - log(1 - p)`. Both are
-    finite, and so are their gradients, where a probability is 0 or 1.
+    Use it if a distiller refuses your model because it ends in softmax or sigmoid: distillation
+    compares logits, and many models, such as those of `keras.applications`, return probabilities.
+    For softmax the logits are `log(p)`, which differ from the model's own by a constant in each
+    row; softmax does not depend on it. For sigmoid they are `log(p) - log(1 - p)`. Both are finite
+    where a probability is 0 or 1, and so are their gradients.
 
-    The view is a plain Keras model of operations of Keras alone: it saves, and what is trained in
-    it is trained in `model`. What the class of `model` adds to training is not part of it.
+    The view is a plain Keras model made of Keras operations only: it can be saved, and training it
+    trains `model`. What the class of `model` adds to training is not part of the view.
 
     Args:
         model: Built functional or sequential model with one output that ends in softmax over the
             last axis, or in sigmoid.
 
     Returns:
-        A `keras.Model`, whose output is float32 if the model's is a half precision.
+        A `keras.Model` whose output is float32 if the model's is half precision.
 
     Raises:
-        ValueError: If the model does not end so, or the end cannot be told.
+        ValueError: If the model does not end in one of these, or its end cannot be determined.
 
     Example:
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
@@ -78,7 +79,7 @@ def _of_sigmoid(probabilities: keras.KerasTensor) -> keras.KerasTensor:
 
 def _clipped(probabilities: keras.KerasTensor, largest: float) -> keras.KerasTensor:
     dtype = probabilities.dtype
-    # Half of the least float16 above 0: what is rounded to 0 is no smaller than that would say.
+    # Half of the smallest positive float16: a value that was rounded to 0 is no larger than that.
     least = 2.0**-25 if dtype == "float16" else _LEAST
     if dtype in ("float16", "bfloat16"):
         probabilities = ops.cast(probabilities, "float32")
@@ -86,7 +87,7 @@ def _clipped(probabilities: keras.KerasTensor, largest: float) -> keras.KerasTen
 
 
 def _step(tensor: keras.KerasTensor) -> float:
-    """The distance from 1 to the next larger number."""
+    """Return the distance from 1 to the next larger number."""
     if tensor.dtype == "bfloat16":
         return 2.0**-7
     return float(np.finfo(tensor.dtype).eps)

@@ -1,4 +1,4 @@
-"""Keras masks of the tensors that a tap hands out."""
+"""Keras masks of the tensors that a tap returns."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,14 +14,14 @@ _MISFIT = "The Keras mask of an output must tell of each of its positions."
 class MaskReader(keras.layers.Layer):
     """Returns the Keras mask of its input, shape `(batch, ..., 1)` for `(batch, ..., dim)`.
 
-    Without a mask, all is true. `found` tells whether there was one when it last ran.
+    Without a mask, all entries are true. `found` tells whether there was one in the last run.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.found = False
 
-    def call(self, inputs: Any, mask: Any = None) -> Any:  # Keras fills `mask` in.
+    def call(self, inputs: Any, mask: Any = None) -> Any:  # Keras fills in `mask`.
         self.found = mask is not None
         everything = ops.ones_like(inputs[..., :1], dtype="bool")
         if mask is None:
@@ -43,7 +43,7 @@ class Traced(keras.layers.Layer):
 
     Args:
         model: Any built model.
-        select: From its outputs to the tensors by name whose masks are asked for.
+        select: Function from its outputs to the tensors, by name, whose masks are wanted.
 
     After `compute_output_spec`, `masked` holds the names of those with a mask.
     """
@@ -66,26 +66,26 @@ class Traced(keras.layers.Layer):
 
 
 def mask_key(name: str) -> str:
-    """Return the name under which the mask of an output is handed out."""
+    """Return the name under which the mask of an output is returned."""
     return f"{name}_mask"
 
 
 def may_be_masked(tensor: Any) -> bool:
-    """Whether this is one tensor of positions: a mask leaves out some of them."""
+    """Whether this is one tensor of positions, some of which a mask may leave out."""
     return hasattr(tensor, "shape") and len(tensor.shape) >= 3
 
 
 def masked_outputs(model: keras.Model, tensors: Mapping[str, Any]) -> list[str]:
-    """Return the names of those outputs of a functional model that carry a mask when it runs.
+    """Return the names of the outputs of a functional model that carry a mask when it runs.
 
     Args:
-        model: Its output is a dict.
+        model: Model whose output is a dict.
         tensors: Outputs of the model by name, symbolic.
     """
     asked = {name: tensor for name, tensor in tensors.items() if may_be_masked(tensor)}
     if not any(_may_meet_mask(tensor) for tensor in asked.values()):
         return []
-    # Masks reach the inside of nested models, and leave them, when they run: no symbol tells.
+    # Masks enter and leave nested models only when they run: symbolic tensors do not show it.
     readers = {name: MaskReader() for name in asked}
     probe = keras.Model(model.input, {name: readers[name](asked[name]) for name in asked})
     traced = Traced(probe, lambda outputs: {})
@@ -97,13 +97,13 @@ def masked_outputs(model: keras.Model, tensors: Mapping[str, Any]) -> list[str]:
     except Exception as error:
         if _MISFIT in str(error):
             raise
-        # A layer inside runs on real values alone: what the symbols tell is left.
+        # A layer inside runs on real values only: what the symbolic tensors tell remains.
         return [name for name, tensor in asked.items() if _is_noted(Place(tensor))]
     return [name for name, reader in readers.items() if reader.found]
 
 
 def _is_noted(place: Place) -> bool:
-    """Whether Keras noted a mask, for which it gives no public name, inside nested models too."""
+    """Whether Keras noted a mask, also inside nested models; it has no public name for that."""
     ends = (place.tensor, settled(place).tensor)
     return any(getattr(tensor, "_keras_mask", None) is not None for tensor in ends)
 
@@ -116,7 +116,7 @@ def _may_meet_mask(tensor: keras.KerasTensor) -> bool:
         if step is None or id(settled(place).tensor) in seen:
             continue
         seen.add(id(step.output.tensor))
-        # Other code than Keras's may make masks inside.
+        # Code that is not Keras's may make masks inside.
         if _is_noted(place) or not runs_code_of_keras(step.operation):
             return True
         waiting += step.inputs

@@ -1,4 +1,4 @@
-"""Checks of whole models: that nothing which belongs to one is dropped, shared or skipped."""
+"""Checks of whole models: that no part of them is dropped, shared or skipped."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ _TRAINING = ("train_step", "test_step", "predict_step", "compute_loss", "compute
 
 
 def check_own_training(student: keras.Model) -> None:
-    """Raise if the student's class changes how it is trained: a distiller trains it its own way."""
+    """Raise if the student's class changes how it is trained, which a distiller would bypass."""
     own = {name: definer.__name__ for name in _TRAINING if (definer := _own(student, name))}
     if own:
         raise ValueError(
@@ -21,7 +21,7 @@ def check_own_training(student: keras.Model) -> None:
 
 
 def check_preprocessor(model: keras.Model, role: str) -> None:
-    """Raise if the model's own `fit` and `predict` preprocess their inputs, as KerasHub's do."""
+    """Raise if the model's own `fit` and `predict` preprocess inputs, as those of KerasHub do."""
     preprocessor = getattr(model, "preprocessor", None)
     if preprocessor is None:
         return
@@ -36,7 +36,7 @@ def check_preprocessor(model: keras.Model, role: str) -> None:
 
 
 def check_disjoint(teacher: keras.Model, student: keras.Model) -> None:
-    """Raise if the models share a variable, and so a layer that learns or keeps a state."""
+    """Raise if the models share a variable, and so a layer that learns or keeps state."""
     taken = {key for variable in teacher.variables for key in _identities(variable)}
     shared = [
         variable.path
@@ -53,14 +53,14 @@ def check_disjoint(teacher: keras.Model, student: keras.Model) -> None:
 
 
 def _identities(variable: Any) -> tuple[int, ...]:
-    """What a variable is known by: on PyTorch two of them may hold one parameter of a module."""
+    """Return what identifies a variable: on PyTorch two may hold the same module parameter."""
     if keras.config.backend() != "torch":
         return (id(variable),)
     return id(variable), id(variable.value)
 
 
 def _own(model: keras.Model, name: str) -> type | None:
-    """The class outside of Keras that defines a method of the model, be it for this one alone."""
+    """Return the class outside Keras that defines a method of the model, even for this one only."""
     if name in vars(model):
         return type(model)
     definer = next((cls for cls in type(model).__mro__ if name in vars(cls)), None)

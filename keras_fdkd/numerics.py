@@ -7,32 +7,32 @@ import keras
 import numpy as np
 from keras import ops
 
-# What varies by less than this part of its size is rounding noise.
+# Values that vary by less than this part of their size vary by rounding only.
 _ROUNDING = {"float64": 1e-14}
 _ROUNDING_OF_FLOAT32 = 1e-6
-# Differences of such logits, times a probability, times a squared temperature, are still finite.
+# Differences of such logits, times a probability, times a squared temperature, stay finite.
 _LARGEST_LOGIT = {"float16": 1e4}
 _LARGEST_LOGIT_OF_OTHERS = 1e28
 
 
 def precise_dtype(dtype: Any) -> str:
-    """Return `"float64"` for float64, and `"float32"` for all else."""
+    """Return `"float64"` for float64, and `"float32"` for everything else."""
     return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
 
 
 def as_dtype(x: Any, dtype: str) -> Any:
-    """Cast what has another dtype; on PyTorch, Keras takes its time to find out that none does."""
+    """Cast unless `x` has the dtype: on PyTorch, Keras takes long to find out that it has."""
     same = keras.backend.standardize_dtype(x.dtype) == dtype and ops.is_tensor(x)
     return x if same else ops.cast(x, dtype)
 
 
 def precise(x: Any) -> Any:
-    """Return float64 as it is and all else in float32."""
+    """Return float64 unchanged and everything else in float32."""
     return as_dtype(x, precise_dtype(x.dtype))
 
 
 def full_precision(teacher: Any, student: Any) -> tuple[Any, Any]:
-    """Return both in float32, in float64 if the student is; the teacher as a constant."""
+    """Return both in float32, or in float64 if the student is; the teacher as a constant."""
     teacher, student = ops.convert_to_tensor(teacher), ops.convert_to_tensor(student)
     dtype = precise_dtype(student.dtype)
     return ops.stop_gradient(as_dtype(teacher, dtype)), as_dtype(student, dtype)
@@ -41,27 +41,28 @@ def full_precision(teacher: Any, student: Any) -> tuple[Any, Any]:
 def without_mean(x: Any, axis: Any) -> tuple[Any, Any]:
     """Return `x` minus its mean along `axis`, and that mean (axes kept).
 
-    Where `x` is constant but for rounding, the first is 0 and has no gradient: noise has no
+    Where `x` is constant up to rounding, the first is 0 and has no gradient: rounding noise has no
     direction.
     """
     mean = ops.mean(x, axis=axis, keepdims=True)
     offset = x - mean
-    # The largest entry, not the energy, which leaves the range of float32 at 1e20. Where entries
-    # are all alike, the mean is as large as any.
+    # The largest entry rather than the energy, which leaves the range of float32 at 1e20. If all
+    # entries are alike, the mean is as large as any of them.
     spread = ops.max(ops.abs(offset), axis=axis, keepdims=True)
     rounding = _ROUNDING.get(keras.backend.standardize_dtype(x.dtype), _ROUNDING_OF_FLOAT32)
     varies = ops.cast(spread > rounding * ops.abs(mean), offset.dtype)
-    return offset * varies, mean  # NaN times 0 is NaN: what came in broken stays so.
+    return offset * varies, mean  # NaN times 0 is NaN: broken input stays visible.
 
 
 def safe_inverse_norm(energy: Any, least: float = 0.0, scale: float = 1.0) -> Any:
     """Return `scale / sqrt(energy)`; 0, without a gradient, where `energy` is at most `least`.
 
-    Arithmetic, because `where` with a number takes longer on PyTorch, and so that NaN stays NaN.
+    Arithmetic instead of `where`, which takes longer on PyTorch with a number, and so that NaN
+    stays NaN.
 
     Args:
         energy: Sum of squares, float tensor of any shape.
-        least: Number >= 0. A vector of this squared norm or less has no direction.
+        least: Number >= 0. A vector whose squared norm is at most this has no direction.
         scale: Number above 0.
 
     Example:
@@ -69,7 +70,7 @@ def safe_inverse_norm(energy: Any, least: float = 0.0, scale: float = 1.0) -> An
     [0.5, 0.0]
     """
     dead = ops.cast(energy <= least, energy.dtype)
-    # What is added to 0 keeps the infinite slope of rsqrt out of the gradient.
+    # Adding 1 where the energy is 0 keeps the infinite slope of rsqrt out of the gradient.
     return (scale - scale * dead) * ops.rsqrt(energy + dead)
 
 
@@ -88,21 +89,22 @@ def unit(x: Any, axis: Any = -1, least: float = 0.0, scale: float = 1.0) -> Any:
 def centered(x: Any, axis: Any) -> tuple[Any, Any]:
     """Return `x` minus its mean along `axis`, and the Euclidean norm of that (axes kept).
 
-    Where `x` is constant but for rounding, both are 0 and have no gradient: noise has no direction.
+    Where `x` is constant up to rounding, both are 0 and have no gradient: rounding noise has no
+    direction.
     """
     offset, _ = without_mean(x, axis)
     return offset, safe_norm(ops.sum(ops.square(offset), axis=axis, keepdims=True))
 
 
 def bounded_logits(x: Any, temperature: Any = None) -> Any:
-    """Return logits, over the temperature, whose softmax, logarithms and divergences are finite.
+    """Return logits, divided by the temperature, whose softmax and divergences are finite.
 
-    One beyond 1e28 (1e4 in float16), as that of a masked class, -inf, is brought to that bound and
-    has no gradient. What comes of a fault, NaN and +inf, is NaN.
+    A logit beyond 1e28 (1e4 in float16), such as -inf for a masked class, is moved to that bound
+    and has no gradient. NaN and +inf, which come from a fault, become NaN.
 
     Args:
         x: Logits.
-        temperature: What they are divided by. Defaults to `None`: nothing.
+        temperature: What they are divided by. Defaults to `None`: not divided.
     """
     dtype = keras.backend.standardize_dtype(x.dtype)
     largest = _LARGEST_LOGIT.get(dtype, _LARGEST_LOGIT_OF_OTHERS)
@@ -113,11 +115,11 @@ def bounded_logits(x: Any, temperature: Any = None) -> Any:
 def mean_per_sample(x: Any) -> Any:
     """Return the mean over all axes but the batch, shape `(batch,)`."""
     axes = tuple(range(1, len(x.shape)))
-    return ops.mean(x, axis=axes) if axes else x  # PyTorch takes no axes for all axes.
+    return ops.mean(x, axis=axes) if axes else x  # PyTorch takes an empty `axes` for all axes.
 
 
 def adaptive_average(x: Any, axis: int, size: int) -> Any:
-    """Average `axis` to `size` bins, which may overlap and, if they are more, repeat values.
+    """Average `axis` to `size` bins, which may overlap; more bins than values repeat values.
 
     `ops.adaptive_average_pool` of Keras 3.15 gives NaN on JAX for some sizes (10 to 7) and fails on
     TensorFlow.

@@ -10,13 +10,13 @@ from keras_fdkd.views import PICKS, name_of_op
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
 SOFTMAX, SIGMOID = "softmax", "sigmoid"
-_ROWS = 1000  # of an array are looked at
+_ROWS = 1000  # of an array that are looked at
 
 _L = keras.layers
 _LINEAR = (_L.Dense, _L.EinsumDense, _L.Conv1D, _L.Conv2D, _L.Conv3D, _L.Conv1DTranspose,
            _L.Conv2DTranspose, _L.Conv3DTranspose, _L.DepthwiseConv1D, _L.DepthwiseConv2D,
            _L.SeparableConv1D, _L.SeparableConv2D)  # fmt: skip
-# Values stay what they are, or become means or largest ones over positions.
+# Values stay what they are, or become means or maxima over positions.
 _HANDS_ON = (_L.Identity, _L.Dropout, _L.SpatialDropout1D, _L.SpatialDropout2D, _L.SpatialDropout3D,
              _L.GaussianNoise, _L.GaussianDropout, _L.ActivityRegularization, _L.Reshape,
              _L.Flatten, _L.Permute, _L.RepeatVector, _L.Cropping1D, _L.Cropping2D, _L.Cropping3D,
@@ -39,9 +39,9 @@ _SQUASHING = {"softmax": SOFTMAX, "sigmoid": SIGMOID}
 
 
 class Ending(NamedTuple):
-    """What ends the computation of an output, as far as that can be told."""
+    """What ends the computation of an output, as far as it can be determined."""
 
-    meaning: str | None  # "logits", "probabilities", or `None` if it cannot be told
+    meaning: str | None  # "logits", "probabilities", or `None` if it cannot be determined
     by: str = "an unknown layer"  # for messages: "Dense 'head' with softmax"
     kind: str | None = None  # of probabilities: "softmax", "sigmoid" or `None`
 
@@ -63,7 +63,7 @@ def ending_of(place: Place) -> Ending:
     if op in ("Softmax", "Sigmoid", "LogSoftmax"):
         return _of_activation(step, operation, name)
     if op == "Log":
-        # The logarithm of softmax is a logit up to a constant; that of sigmoid is none.
+        # The logarithm of softmax is a logit up to a constant; that of sigmoid is not.
         came = ending_of(step.inputs[0])
         known = came.kind == SIGMOID or came.meaning == LOGITS
         return Ending(None if known else LOGITS, name)
@@ -83,7 +83,7 @@ def look_like_probabilities(array: Any) -> bool:
     """Whether all values are in [0, 1] and sum to 1 along the last axis, of two or more.
 
     Args:
-        array: Recorded outputs or labels, shape `(samples, ..., classes)`. The first 1000 rows
+        array: Recorded outputs or labels, shape `(samples, ..., classes)`. Only the first 1000 rows
             are looked at. Rows of one-hot labels are probabilities too.
 
     Example:
@@ -97,7 +97,7 @@ def look_like_probabilities(array: Any) -> bool:
         return False
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         return False
-    # Rows of the last axis; few samples may hold many.
+    # Rows along the last axis; a few samples may hold many of them.
     rows = array[:_ROWS].reshape(-1, array.shape[-1])[:_ROWS].astype("float32")
     inside = bool(np.all((rows >= 0) & (rows <= 1)))  # False for NaN
     return inside and bool(np.all(np.abs(rows.sum(axis=-1) - 1) <= 1e-3))
@@ -131,7 +131,7 @@ def _over_last_axis(activation: Any, step: Step) -> bool:
 
 
 def _is_mean(step: Step, op: str | None) -> bool:
-    """Whether this is a mean over positions: the last axis stays."""
+    """Whether this is a mean over positions, which keeps the last axis."""
     came, made = step.inputs[0].tensor.shape, step.output.tensor.shape
     return op == "Mean" and len(made) > 1 and came[-1] == made[-1]
 

@@ -1,4 +1,4 @@
-"""Models with their own `call`: what they hand out, read by name."""
+"""Models with their own `call`: their outputs and inner layers, read by name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,10 +15,10 @@ FEATURES, LOGITS = "features", "logits"
 
 
 class OwnCall(Recorder):
-    """A model with its own `call`, as predictions and features, and their masks.
+    """A model with its own `call`, read as predictions, features and their masks.
 
     Args:
-        model: Built `keras.Model`, which returns a dict with `"logits"`, or a single tensor.
+        model: Built `keras.Model` that returns a dict with `"logits"`, or a single tensor.
         paths: Where each feature is read: an entry of the dict, the path of a layer, or `None` for
             the entry `"features"`.
         role: `"teacher"` or `"student"`, for messages.
@@ -28,7 +28,7 @@ class OwnCall(Recorder):
         masks: The names of those that carry a mask.
 
     Raises:
-        ValueError: If something is not found, found twice, or cannot be derived.
+        ValueError: If something is not found, is found twice, or its shape cannot be derived.
     """
 
     def __init__(self, model: keras.Model, paths: Mapping[str, str | None], role: str) -> None:
@@ -78,7 +78,7 @@ class OwnCall(Recorder):
         return {**found, **masks}
 
     def _derived(self, traced: Traced) -> dict[str, Any]:
-        """Return the symbolic outputs, from the shapes the model was built with."""
+        """Return the symbolic outputs, from the shapes that the model was built with."""
         model = self.model
         shapes = (model.get_build_config() or {}).get("input_shape")
         try:
@@ -142,7 +142,7 @@ class OwnCall(Recorder):
 
 
 def symbolic_inputs(model: keras.Model) -> Any:
-    """Return what a built model takes, as symbolic tensors that belong to no graph.
+    """Return the inputs of a built model as symbolic tensors that belong to no graph.
 
     Example:
     >>> model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
@@ -157,7 +157,7 @@ def symbolic_inputs(model: keras.Model) -> Any:
 
 
 def symbolic(shapes: Any, dtype: str) -> Any:
-    """Symbolic inputs in plain containers: JAX does not know those that Keras tracks."""
+    """Return symbolic inputs in plain containers: JAX does not know those that Keras tracks."""
     if isinstance(shapes, Mapping):
         return {name: symbolic(shape, dtype) for name, shape in shapes.items()}
     if all(size is None or isinstance(size, int) for size in shapes):
@@ -166,7 +166,7 @@ def symbolic(shapes: Any, dtype: str) -> Any:
 
 
 def _of_torch(model: keras.Layer) -> str:
-    """Say what a model lacks that would be sequential or functional, but for modules of PyTorch."""
+    """Say which PyTorch modules keep an otherwise sequential or functional model from being one."""
     unknown = [
         layer.name
         for layer in getattr(model, "layers", ())
@@ -182,7 +182,7 @@ def _of_torch(model: keras.Layer) -> str:
 
 
 def _described(outputs: Any) -> str:
-    """Say what an output is made of."""
+    """Describe the structure of an output."""
     if isinstance(outputs, Mapping):
         return f"a dict with the keys {sorted(outputs)}"
     if isinstance(outputs, (list, tuple)):

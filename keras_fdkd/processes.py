@@ -1,4 +1,4 @@
-"""Processes that train one model together: which one is this, and of how many?"""
+"""Processes that train one model together: which one is this, and how many are there?"""
 
 import tempfile
 from collections.abc import Callable
@@ -9,13 +9,14 @@ import keras
 
 
 def process(model: keras.Model | None = None) -> tuple[int, int]:
-    """Return the number of this process and how many train together.
+    """Return the number of this process, and how many train together.
 
     PyTorch counts those of `torch.distributed.init_process_group`, JAX those of
     `jax.distributed.initialize`, TensorFlow the workers of a `tf.distribute` strategy.
 
     Args:
-        model: On TensorFlow, whose strategy is meant. Defaults to `None`: the current one.
+        model: On TensorFlow, the model whose strategy is meant. Defaults to `None`: the current
+            one.
 
     Example:
     >>> process()
@@ -39,6 +40,7 @@ def process(model: keras.Model | None = None) -> tuple[int, int]:
         tasks = {} if cluster is None else cluster.cluster_spec().as_dict()
         counts = [len(tasks.get(kind, ())) for kind in ("chief", "worker")]
         if any(counts):
+            # The chief comes first, then the workers.
             before = counts[0] if cluster.task_type == "worker" else 0
             return before + (cluster.task_id or 0), sum(counts)
     return 0, 1
@@ -50,7 +52,7 @@ def is_first_process(model: keras.Model | None = None) -> bool:
 
 
 def meet() -> None:
-    """Wait for the other processes of PyTorch."""
+    """Wait for the other processes; needed on PyTorch only."""
     if keras.config.backend() == "torch" and process()[1] > 1:
         import torch
 
@@ -58,9 +60,9 @@ def meet() -> None:
 
 
 def thrown_away(save: Callable[..., Any], path: Any, **kwargs: Any) -> None:
-    """Do of `save(path)` what the first process needs the others for, and leave no file.
+    """Do the part of `save(path)` for which the first process needs the others; leave no file.
 
-    Keras creates variables when it saves, which TensorFlow's workers have to do together.
+    Keras creates variables when it saves, which TensorFlow's workers must do together.
     """
     if keras.config.backend() == "tensorflow":
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""RecordedTeacher: a teacher of which there are outputs alone."""
+"""RecordedTeacher: a teacher that is known by its outputs only."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,26 +12,28 @@ FEATURES, LOGITS, PROBABILITIES = "features", "logits", "probabilities"
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class RecordedTeacher:
-    """Stands where a teacher's model would: the data bring what it said.
+    """Stands in for a teacher whose outputs were recorded; the training data bring them.
 
-    The teacher may be of any framework, too large to run, or gone: training needs its outputs, and
-    they cost nothing in a step. The data hold them as `"teacher_outputs"`, arrays or memory maps by
-    the names that are declared here: `{"teacher_outputs": {"features": ..., "logits": ...},
-    "student": ...}`. `keras_fdkd.data.record_teacher` writes such arrays.
+    Use it if the teacher belongs to another framework, is too large to run in training, or is no
+    longer available: training needs only its outputs, and reading them costs a step next to
+    nothing. The data hold them as `"teacher_outputs"`, arrays or memory maps by the names declared
+    here: `{"teacher_outputs": {"features": ..., "logits": ...}, "student": ...}`.
+    `keras_fdkd.data.record_teacher` writes such arrays.
 
     Args:
-        features: Shape of the feature without the samples, such as `(512,)`; sizes of positions
-            (time, height, width) may be `None`. Defaults to `None`: not recorded.
+        features: Shape of the feature of one sample, such as `(512,)`; sizes of positions (time,
+            height, width) may be `None`. Defaults to `None`: not recorded.
         logits: Shape of the logits, such as `(6,)`. Defaults to `None`: not recorded.
-        probabilities: The same of probabilities over classes, in place of logits. They are turned
-            into logits by their logarithm. Defaults to `None`.
+        probabilities: The same for probabilities over classes, recorded in place of logits. Their
+            logarithms serve as logits. Defaults to `None`: not recorded.
         layers: Dict of shapes by name, for losses whose `teacher_layer_name` is that name. Defaults
             to `None`: none.
-        masked: Names of recorded outputs beside which `"{name}_mask"` stands, boolean of shape
+        masked: Names of recorded outputs that come with a `"{name}_mask"`, boolean of shape
             `(samples, positions..., 1)`: false where a position is padding. Defaults to `()`.
 
     Raises:
-        ValueError: If a shape is none, nothing is recorded, or both logits and probabilities are.
+        ValueError: If a shape is invalid, nothing is recorded, or both logits and probabilities
+            are.
 
     Example:
     >>> import numpy as np

@@ -1,4 +1,4 @@
-"""Which models are in a step, so that numbers may be set from a callback."""
+"""Which models are in a step, so that numbers may be changed from a callback."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def running(model: keras.Model) -> Iterator[None]:
 def give_values() -> None:
     """Let the variables of running models have values: on JAX they hold none during an epoch.
 
-    The next step takes the values anew, and so obeys what was set meanwhile.
+    The next step reads the values again, and so follows what was changed meanwhile.
     """
     if keras.config.backend() == "jax":
         for model in _RUNNING:

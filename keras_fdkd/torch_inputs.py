@@ -1,4 +1,4 @@
-"""The inputs of a module of PyTorch: arrays of any kind, made into tensors of one structure."""
+"""The inputs of a PyTorch module: arrays of any kind, made into tensors of one structure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def plain(inputs: Any) -> Any:
-    """Return inputs in plain containers: tokenizers give mappings of their own."""
+    """Return inputs in plain containers: tokenizers return mappings of their own."""
     if isinstance(inputs, Mapping):
         return {name: plain(value) for name, value in inputs.items()}
     if isinstance(inputs, (list, tuple)):
@@ -17,7 +17,7 @@ def plain(inputs: Any) -> Any:
 
 
 def structure(inputs: Any) -> str:
-    """Say how inputs are built, equal where a module can take both."""
+    """Describe the structure of inputs; equal descriptions fit the same module."""
     if isinstance(inputs, dict):
         return f"a dict with {sorted(inputs)}"
     return f"{len(inputs)} arguments" if isinstance(inputs, tuple) else "one array"
@@ -46,14 +46,14 @@ def _array(value: Any) -> np.ndarray:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether this is a tensor of PyTorch."""
+    """Whether this is a PyTorch tensor."""
     import torch
 
     return isinstance(value, torch.Tensor)
 
 
 def described(value: Any) -> str:
-    """Say what a nested output or input is made of."""
+    """Describe a nested output or input."""
     if isinstance(value, Mapping):
         listed = ", ".join(f"{name!r}: {described(entry)}" for name, entry in value.items())
         return f"{type(value).__name__} of {listed}"
@@ -65,7 +65,7 @@ def described(value: Any) -> str:
 
 
 def to_tensors(inputs: Any, module: Any, example: Any = None) -> Any:
-    """Return inputs as tensors where a module is.
+    """Return inputs as tensors on the device of a module.
 
     Args:
         inputs: Nested arrays.

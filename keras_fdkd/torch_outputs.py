@@ -1,4 +1,4 @@
-"""Where to read the outputs of a module of PyTorch: entries and submodules."""
+"""Where to read the outputs of a PyTorch module: entries and submodules."""
 
 import difflib
 from collections.abc import Mapping
@@ -10,20 +10,20 @@ FEATURES, LOGITS = "features", "logits"
 
 
 class Where(NamedTuple):
-    """A place to read: an entry of what a submodule gives, or the module itself (`None`)."""
+    """A place to read: entries of a submodule's output, or of the module's own (`None`)."""
 
     submodule: str | None
     entries: tuple[str | int, ...]
 
 
 class MisreadError(ValueError):
-    """Said of an argument, rather than by the module itself."""
+    """Raised about an argument, rather than by the module itself."""
 
 
 def chosen(
     name: str, path: list[str | int], inside: Where | None, output: Any, modules: dict[str, Any]
 ) -> Where:
-    """Return what is meant: an entry of the output, or a submodule."""
+    """Return which place is meant: an entry of the output, or a submodule."""
     entries = _entries(output)
     is_entry = isinstance(path[0], int) or path[0] in entries
     if is_entry and inside is not None:
@@ -44,7 +44,7 @@ def chosen(
 
 
 def default_logits(output: Any) -> Where:
-    """Return where the logits are if nothing is said: the output, or its entry of that name."""
+    """Return where the logits are by default: the output, or its entry of that name."""
     if is_tensor(output):
         return Where(None, ())
     if LOGITS in _entries(output):
@@ -78,7 +78,7 @@ def picked(name: str, value: Any, entries: "tuple[str | int, ...]") -> Any:
 
 
 def check_output(name: str, value: Any, batch: int) -> None:
-    """Raise unless this is a feature or logits, a row for each sample."""
+    """Raise unless this is a feature or logits, with one row per sample."""
     if not value.is_floating_point() or value.ndim < 2 or value.shape[0] != batch:
         raise ValueError(
             f"`{name}` must be a tensor of floats of shape (batch, ...), a row for each sample. "

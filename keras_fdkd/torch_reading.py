@@ -1,4 +1,4 @@
-"""TorchReader: features and logits of a module of PyTorch, which is left as it was."""
+"""TorchReader: features and logits of a PyTorch module, which stays unchanged."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -26,24 +26,23 @@ CHANNELS_FIRST, CHANNELS_LAST = "channels_first", "channels_last"
 class TorchReader:
     """Runs a module in evaluation mode, without gradients, and reads features and logits.
 
-    It needs PyTorch and not Keras's backend of that name. See `keras_fdkd.from_torch` for what the
-    arguments mean.
+    It needs PyTorch, on any Keras backend. See `keras_fdkd.from_torch` for what the arguments mean.
 
     Args:
         module: `torch.nn.Module`.
         example: One batch of its inputs.
-        features: Where to read the feature, `None` for nowhere.
+        features: Where to read the feature, `None` for no feature.
         logits: Where to read the logits.
         data_format: The order of the axes of outputs.
 
     Attributes:
         example: The inputs as tensors.
-        shapes: The shape of a sample of each output, by name.
+        shapes: The shape of one sample of each output, by name.
         dtypes: The `torch.dtype` of each output.
-        words: What is read, for configurations.
+        words: What is read, in a form for configurations.
 
     Raises:
-        ValueError: If the module cannot run on `example`, or does not give what is asked for.
+        ValueError: If the module cannot run on `example`, or does not return what is asked for.
     """
 
     # Without a `__dict__`: Keras would wrap a module that it finds, and move it.
@@ -119,7 +118,7 @@ class TorchReader:
         return {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
 
     def _run(self, tensors: Any, targets: Mapping[str, Where]) -> tuple[Any, dict[str, Any]]:
-        """Return the module's output, and what submodules gave, by the name of the target."""
+        """Return the module's output and those of submodules, by the name of the target."""
         import torch
 
         args: tuple = tensors if isinstance(tensors, tuple) else (tensors,)
@@ -153,9 +152,9 @@ class TorchReader:
 
 @contextlib.contextmanager
 def in_eval_mode(module: Any) -> Iterator[None]:
-    """Let a module and all inside it be in evaluation mode, and then as each of them was.
+    """Put a module and everything inside it in evaluation mode, and afterwards restore each part.
 
-    The flags are set one by one: `module.eval()` may be overridden, as by layers of LoRA that merge
+    The flags are set one by one: `module.eval()` may be overridden, as in LoRA layers that merge
     their weights there.
     """
     before = [(part, part.training) for part in module.modules()]
@@ -170,13 +169,13 @@ def in_eval_mode(module: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _listening(module: Any, targets: Mapping[str, Where]) -> Iterator[dict[str, list[Any]]]:
-    """Collect what submodules give, by the name of the target."""
+    """Collect the outputs of submodules, by the name of the target."""
     heard: dict[str, list[Any]] = {}
     hooks = []
 
     def hook_of(name: str, where: Where) -> Any:
         def hook(part: Any, args: Any, output: Any) -> None:
-            # A copy: what follows may work in place, as `ReLU(inplace=True)` does.
+            # A copy: later modules may work in place, as `ReLU(inplace=True)` does.
             heard[name].append(picked(name, output, where.entries).clone())
 
         return hook

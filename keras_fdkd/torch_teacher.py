@@ -1,4 +1,4 @@
-"""from_torch: a module of PyTorch as a teacher."""
+"""from_torch: a PyTorch module as a teacher."""
 
 import contextlib
 import contextvars
@@ -25,43 +25,45 @@ def from_torch(
     data_format: str | None = None,
     name: str | None = None,
 ) -> keras.Model:
-    """Return a module of PyTorch, or a model of Hugging Face, as a teacher.
+    """Return a PyTorch module, or a Hugging Face model, as a teacher.
 
-    The model hands out what distillers read. It runs the module where it is, always in evaluation
-    mode and without gradients, and leaves it as it was: its mode, its statistics, its
-    `requires_grad`. Nothing trains it. Give the module its weights, device and dtype before.
+    Use it to distil from a PyTorch teacher with Keras's PyTorch backend. For the other backends
+    there is `keras_fdkd.data.record_teacher`, which runs a module once and saves its outputs.
 
-    On Keras's PyTorch backend alone; for the others there is `keras_fdkd.data.record_teacher`,
-    which runs a module once and keeps what it said.
+    The returned model gives distillers what they read. It runs the module on its own device, always
+    in evaluation mode and without gradients, and leaves it unchanged: its mode, its statistics, its
+    `requires_grad`. Nothing trains it. Set the module's weights, device and dtype before you call
+    this.
 
     Args:
-        module: `torch.nn.Module`, whose output is a tensor, a tuple, a dict or a `ModelOutput`.
+        module: `torch.nn.Module` whose output is a tensor, a tuple, a dict or a `ModelOutput`.
         example: One batch of inputs as the module takes them, from which shapes are found: an array
-            for its one argument, a tuple for several, a dict for keyword arguments. The teacher's
-            data have to look like it. Floats are cast to the dtype of the module's parameters,
-            integers to that of `example`.
-        features: Where to read the feature: the path of a submodule (`"layer4.1"`), whose output it
-            is, or an entry of the module's output, by name or number (`"pooler_output"`, `1`). An
-            entry inside follows a slash: `"hidden_states/-1"`, `"lstm/0"`. Defaults to `None`: no
-            feature.
+            for a single argument, a tuple for several, a dict for keyword arguments. The teacher's
+            data must have the same structure. Floats are cast to the dtype of the module's
+            parameters, integers to that of `example`.
+        features: Where to read the feature: the path of a submodule (`"layer4.1"`), whose output is
+            the feature, or an entry of the module's output, by name or number (`"pooler_output"`,
+            `1`). An entry inside follows a slash: `"hidden_states/-1"`, `"lstm/0"`. Defaults to
+            `None`: no feature.
         logits: The same for the logits. Defaults to `None`: the output, or its entry `"logits"`.
-        data_format: `"channels_first"` if features and logits are laid out `(batch, channels, ...)`
-            and `"channels_last"` if they are not; the model gives channels last. Defaults to
-            `None`: those of four or five axes have their channels first, as the convolutions of
-            PyTorch give them, and those of three, `(batch, positions, channels)`, have not.
-        name: Of the model.
+        data_format: `"channels_first"` if features and logits are laid out
+            `(batch, channels, ...)`, `"channels_last"` if they are not; the model returns channels
+            last. Defaults to `None`: tensors of four or five axes have their channels first, as the
+            convolutions of PyTorch return them, and tensors of three axes,
+            `(batch, positions, channels)`, have not.
+        name: Name of the model. Defaults to `None`: chosen by Keras.
 
     Returns:
-        A built `keras.Model`, whose output is a dict of `"features"` and `"logits"`, or the logits
-        alone. Its weights are the module's parameters and buffers themselves, none trainable. Where
-        the inputs are a dict with an `"attention_mask"`, sequences of that length carry it as their
-        Keras mask. It cannot be saved, as a module is code: save `distiller.student`, or the
-        distiller's weights.
+        A built `keras.Model` whose output is a dict of `"features"` and `"logits"`, or the logits
+        only. Its weights are the module's parameters and buffers themselves, none trainable. If the
+        inputs are a dict with an `"attention_mask"`, sequences of that length carry it as their
+        Keras mask. The model cannot be saved, because a module is code: save `distiller.student`,
+        or the distiller's weights.
 
     Raises:
-        ValueError: If the backend is another one, an argument is not as said, the module cannot run
-            on `example`, or does not give what is asked for. In use, if inputs are not built like
-            `example` or the module got other parameters.
+        ValueError: If the backend is not PyTorch, an argument is not as described, the module
+            cannot run on `example`, or it does not return what is asked for. In use, if inputs are
+            not built like `example` or the module was given other parameters.
 
     Example:
     >>> if keras.config.backend() == "torch":
@@ -85,14 +87,14 @@ def from_torch(
 
 
 class TorchTeacher(keras.Model):
-    """What `from_torch` returns.
+    """The model that `from_torch` returns.
 
     Args:
-        reader: Of the module.
+        reader: Reader of the module.
         **kwargs: See `keras.Model`.
     """
 
-    # The module is not a `TorchModuleWrapper`: that one moves it, sets its mode and pickles it.
+    # Not a `TorchModuleWrapper`, which moves the module, sets its mode and pickles it.
     def __init__(self, reader: TorchReader, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.autocast = False  # The reader casts.
@@ -158,7 +160,7 @@ class TorchTeacher(keras.Model):
 
 @contextlib.contextmanager
 def described() -> Iterator[None]:
-    """Let teachers from PyTorch say in words what they are, where they cannot be saved."""
+    """Let PyTorch teachers describe themselves in configurations, although they cannot be saved."""
     token = _DESCRIBED.set(True)
     try:
         yield
@@ -167,7 +169,7 @@ def described() -> Iterator[None]:
 
 
 def _variable(name: str, value: Any) -> keras.Variable:
-    """Return a variable on the memory of a tensor itself, so that fingerprints see it change."""
+    """Return a variable on a tensor's own memory, so that fingerprints see it change."""
     import torch
 
     if not isinstance(value, torch.nn.Parameter):
@@ -196,4 +198,5 @@ def _unseen(reader: TorchReader) -> Any:
 
 
 def _is_symbolic(tensor: Any) -> bool:
+    # Keras derives shapes on PyTorch's `meta` device.
     return getattr(getattr(tensor, "device", None), "type", None) == "meta"

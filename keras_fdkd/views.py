@@ -1,4 +1,4 @@
-"""Which layers and operations only change how logits are looked at."""
+"""Which layers and operations only change the view of logits."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from keras_fdkd.graphs import Step, runs_code_of_keras
 
 _L = keras.layers
 
-# Operations of `keras.ops` have no public classes: they are known by name.
+# Operations of `keras.ops` have no public classes: they are recognized by name.
 PICKS = {"GetItem", "Take", "TakeAlongAxis", "Squeeze", "ExpandDims", "Reshape", "Copy"}
 
 
@@ -19,9 +19,9 @@ def name_of_op(operation: Any) -> str | None:
 
 
 def is_view(step: Step) -> bool:
-    """Whether a step hands on its one input: picked, reshaped, or changed entry by entry.
+    """Whether a step passes its one input on: picked, reshaped, or changed entry by entry.
 
-    Whatever has no weights, one input and an output of the same shape counts: activations, casts,
+    Anything with no weights, one input and an output of the same shape counts: activations, casts,
     dropout, a division by a temperature.
     """
     if len(step.inputs) != 1:

@@ -18,14 +18,16 @@ _SIDES = {"teacher": "o", "student": "x"}
 def plot_similarity(reports: Mapping[str, SimilarityReport]) -> "Figure":
     """Draw the mean similarities of several reports, with their shuffled controls.
 
+    For example from before and after distillation.
+
     Args:
-        reports: Reports of `band_similarity` by name, for example before and after distillation.
+        reports: Reports of `band_similarity` by name.
 
     Returns:
         A `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: If `reports` is something else, or empty.
+        ValueError: If `reports` is not such a dict, or is empty.
 
     Example:
     >>> from keras_fdkd.analysis import band_similarity
@@ -63,6 +65,8 @@ def plot_learning_curves(
     histories: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], metric: str
 ) -> "Figure":
     """Draw a logged metric over the epochs: mean of the runs, band of one standard deviation.
+
+    For comparing methods, each trained from several seeds.
 
     Args:
         histories: By name of the method, the `history` dicts of its runs (`History.history`).
@@ -115,19 +119,21 @@ def plot_learning_curves(
 def plot_modalities(
     panels: Mapping[str, Features], labels: Any, *, max_samples: int = 500, seed: int = 0
 ) -> "Figure":
-    """Draw a t-SNE of teacher and student features in one plane, a panel each.
+    """Draw a t-SNE of teacher and student features in one plane, in one panel each.
+
+    For seeing whether the classes of both modalities come to lie together.
 
     Args:
         panels: By title (for example "before" and "after"), features
             `{"teacher": array, "student": array}` of shape `(samples, ..., dim)`.
-        labels: Integers, shape `(samples,)`, or one-hot: colours.
-        max_samples: Integer, at most so many samples are drawn, chosen at random.
-            Defaults to `500`.
-        seed: Integer, seed of choice and t-SNE. Defaults to `0`.
+        labels: Integers, shape `(samples,)`, or one-hot: they decide the colors.
+        max_samples: Integer, at most this many samples are drawn, chosen at random. Defaults to
+            `500`.
+        seed: Integer, seed of the choice and of t-SNE. Defaults to `0`.
 
     Returns:
-        A `matplotlib.figure.Figure`. Each side is standardized as a whole first, so that the
-        plane shows structure rather than scale.
+        A `matplotlib.figure.Figure`. Each side is first standardized as a whole, so that the plane
+        shows structure rather than scale.
 
     Raises:
         ValueError: If an argument is out of its range, or labels and features differ in length.

@@ -20,10 +20,10 @@ class SimilarityReport:
     """Cosine similarities of teacher and student features, from `band_similarity`.
 
     Attributes:
-        mean: Mean over the samples of each kind: `raw`, `low_with_dc`, `low`, `high`, and the last
+        mean: Mean over the samples for each kind: `raw`, `low_with_dc`, `low`, `high`, and the last
             three with the suffix `_shuffled`.
         per_class: The same for each label, empty without labels.
-        samples: Each kind for each sample, shape `(samples,)`.
+        samples: For each kind one value per sample, shape `(samples,)`.
     """
 
     mean: dict[str, float]
@@ -34,6 +34,8 @@ class SimilarityReport:
 def extract_features(distiller: Any, data: Any) -> tuple[Features, np.ndarray | None]:
     """Run teacher and student in inference mode and return their features.
 
+    Use them to look at what distillation compares, or for `plot_modalities`.
+
     Args:
         distiller: `FrequencyDistiller`.
         data: `{"teacher": inputs, "student": inputs}` of arrays, or `(that, labels)`, or a
@@ -41,11 +43,11 @@ def extract_features(distiller: Any, data: Any) -> tuple[Features, np.ndarray | 
 
     Returns:
         Features, a dict of arrays with `"teacher"` and `"student"`, and labels, or `None` if the
-        data holds none. The student's features are those that are compared with the teacher's,
-        which a projector may have made.
+        data hold none. The student's features are those that are compared with the teacher's, after
+        the projector if there is one.
 
     Raises:
-        ValueError: If `distiller` or `data` is something else, or `data` is empty.
+        ValueError: If `distiller` or `data` is of another kind, or `data` is empty.
 
     Example:
     >>> from keras_fdkd import FrequencyDistiller
@@ -99,7 +101,7 @@ def _pieces(data: Any) -> Iterator[Any]:
             f"a data set of such batches. Received: data={data!r}."
         )
     else:
-        # A PyDataset has a length and no end.
+        # A PyDataset has a length, but iterating over it never ends.
         pieces = map(data.__getitem__, range(len(data))) if _is_py_dataset(data) else data
         yield from pieces
 
@@ -122,24 +124,24 @@ def band_similarity(
     shuffles: int = 5,
     seed: int = 0,
 ) -> SimilarityReport:
-    """Mean cosine similarity of low band, high band and raw features across modalities.
+    """Return the mean cosine similarity of low band, high band and raw features across modalities.
 
     The paper motivates the split by a low band (with DC) that is more similar across modalities
-    than the raw features. Read it beside its controls: without DC the shared mean of non-negative
-    features is gone, and with the channels shuffled (the same way in both modalities, mean of
-    several shuffles) "low" no longer means anything. A figure that survives neither says nothing
-    about frequency.
+    than the raw features. Read it next to its controls: without DC, the shared mean of non-negative
+    features is gone; with the channels shuffled (the same way in both modalities, mean of several
+    shuffles), "low" no longer means anything. A similarity that survives neither control says
+    nothing about frequency.
 
     Args:
         source: A `FrequencyDistiller`, or features `{"teacher": array, "student": array}` of equal
             shape `(samples, ..., dim)`.
         data: With a distiller: see `extract_features`. Otherwise `None`.
-        labels: Integers, shape `(samples,)`, or one-hot, for the similarities per class; those in
-            `data` serve if `None`.
-        cutoff: Float in (0, 1), fraction of the spectrum that is low. Defaults to the distiller's,
-            or `0.5`.
+        labels: Integers, shape `(samples,)`, or one-hot, for the similarities per class. Defaults
+            to `None`: those in `data`.
+        cutoff: Float in (0, 1), fraction of the spectrum that is low. Defaults to `None`: the
+            distiller's, or 0.5.
         axis: Integer, the axis to split, or a tuple of axes, see
-            `keras_fdkd.layers.FrequencySplit`. Defaults to the distiller's, or `-1`.
+            `keras_fdkd.layers.FrequencySplit`. Defaults to `None`: the distiller's, or -1.
         shuffles: Integer >= 1, number of shuffles of the control. Defaults to `5`.
         seed: Integer, seed of the shuffles. Defaults to `0`.
 
@@ -222,7 +224,7 @@ def _arrays(source: Any) -> list[np.ndarray]:
 
 def class_indices(labels: Any) -> np.ndarray:
     """Return labels, integers or one-hot, as integers of shape `(samples,)`."""
-    if isinstance(labels, keras.KerasTensor):  # NumPy would fail with words of its own.
+    if isinstance(labels, keras.KerasTensor):  # NumPy would fail with an obscure message.
         raise ValueError(f"`labels` must be an array. Received: labels={labels!r}.")
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[-1] > 1:
@@ -257,7 +259,7 @@ def _reordered(x: np.ndarray, orders: dict[int, np.ndarray]) -> np.ndarray:
 
 
 def _cosine(pair: list[np.ndarray], axes: tuple[int, ...]) -> np.ndarray:
-    """Cosine similarity along `axes`, averaged over all others but the first."""
+    """Return the cosine similarity along `axes`, averaged over all other axes but the first."""
     norms = [np.maximum(np.sqrt((side**2).sum(axes)), 1e-8) for side in pair]
     cosine = (pair[0] * pair[1]).sum(axes) / (norms[0] * norms[1])
     return cosine.reshape(len(cosine), -1).mean(-1)

@@ -1,4 +1,4 @@
-"""BandSimilarity: how alike the bands of both features are, after each epoch."""
+"""BandSimilarity: how similar the bands of both features are, after each epoch."""
 
 from typing import Any
 
@@ -11,13 +11,14 @@ from keras_fdkd.arguments import check_integer
 class BandSimilarity(keras.callbacks.Callback):
     """Log the band similarities of held-out pairs, with their controls, after each epoch.
 
+    Use it to see whether a `FrequencyDistiller` brings the features of both modalities together.
     The logs gain `similarity_raw`, `similarity_low_with_dc`, `similarity_low`, `similarity_high`
     and the `_shuffled` controls, see `keras_fdkd.analysis.band_similarity`.
 
     Args:
         data: Pairs, see `keras_fdkd.analysis.extract_features`.
         every: Integer, number of epochs between two measurements; in between the last one is
-            repeated, so that the history stays of one length. Defaults to `1`.
+            repeated, so that the history has one value per epoch. Defaults to `1`.
         **kwargs: See `keras_fdkd.analysis.band_similarity`.
 
     Example:

@@ -1,4 +1,4 @@
-"""CrashSafeBackup: go on after a kill, at whatever moment it came."""
+"""CrashSafeBackup: resume after the process is killed, at whatever moment."""
 
 import re
 from pathlib import Path
@@ -15,30 +15,31 @@ _FILE = re.compile(r"epoch-(\d+)\.weights\.h5")
 
 
 class CrashSafeBackup(keras.callbacks.Callback):
-    """Back up the training state after each epoch; `fit` goes on from the last whole backup.
+    """Back up the training state after each epoch; `fit` resumes from the last complete backup.
 
-    `keras.callbacks.BackupAndRestore` does the same with two files, the weights and the number of
-    the epoch: a process that is killed while it writes one or between them leaves a torn file or a
-    pair that disagrees. Here one file holds the state, its name the number of finished epochs, and
-    it appears in one step. A distiller's backup holds no weights of its frozen teacher; factors of
-    LoRA are in it as they are, those of a plain model too, where Keras merges them.
+    For long trainings on machines that may be interrupted. `keras.callbacks.BackupAndRestore` does
+    the same with two files, the weights and the number of the epoch: if the process is killed while
+    it writes one of them, or between them, it leaves a broken file or two that disagree. Here one
+    file holds the state, its name holds the number of finished epochs, and it appears in one step.
+    A distiller's backup leaves out the weights of its frozen teacher. LoRA factors are saved as
+    they are, also those of a plain model, whose factors Keras would merge.
 
     The state of other callbacks is not in the backup: after a restart `EarlyStopping` and
-    `ReduceLROnPlateau` count their epochs without improvement anew, and have no best value yet.
-    The learning rate that the latter has set is a part of the optimizer, so of the backup.
+    `ReduceLROnPlateau` count epochs without improvement from zero, and have no best value yet. The
+    learning rate that the latter has set is part of the optimizer, and so of the backup.
 
-    To reach the same weights as without the interruption, the order of the data must depend on the
-    number of the epoch alone, not on what was drawn before: `backup.epoch` is the first to come.
-    Of several processes that train together the first one writes; all must see the folder.
+    To reach the same weights as an uninterrupted run, the order of the data must depend only on the
+    number of the epoch, not on earlier random draws: `backup.epoch` is the next epoch to run. If
+    several processes train together, the first one writes; all must see the folder.
 
     Args:
-        folder: Local folder for the backups of this run, made if missing.
-        keep: Boolean. Whether the last backup stays when training has ended. Then a further `fit`
-            with the same number of epochs has nothing left to do. Defaults to `False`.
+        folder: Local folder for the backups of this run, created if missing.
+        keep: Boolean. Whether the last backup stays when training has ended. A further `fit` with
+            the same number of epochs then has nothing left to do. Defaults to `False`.
 
     Raises:
         ValueError: If `folder` is empty or a file. In training, if the distiller has another
-            teacher than the one the backup was written beside.
+            teacher than the one the backup was written with.
 
     Example:
     >>> import tempfile
@@ -69,7 +70,7 @@ class CrashSafeBackup(keras.callbacks.Callback):
 
     @property
     def epoch(self) -> int:
-        """Number of finished epochs that the last backup holds; 0 without a backup."""
+        """Number of finished epochs in the last backup; 0 without a backup."""
         return max(self._files(), default=0)
 
     def _files(self) -> dict[int, Path]:
@@ -79,21 +80,22 @@ class CrashSafeBackup(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if is_first_process(self.model):
             for path in self.folder.glob("part-*-epoch-*.weights.h5"):
-                path.unlink(missing_ok=True)  # What a killed process left.
-        meet()  # What the first process wrote or removed before is to be seen by all.
+                path.unlink(missing_ok=True)  # Left by a process that was killed.
+        meet()  # All must see what the first process wrote or removed before.
         if not self.epoch:
             return
+        # Without variables it could not load its state from the file.
         optimizer = self.model.optimizer
         if not optimizer.built:
             optimizer.build(self.model.trainable_variables)
         with with_lora_state(self.model):
             self.model.load_weights(self._files()[self.epoch])
-        # `fit` has no public way to hear it from a callback; Keras's own one says it here as well:
+        # `fit` has no public way to learn it from a callback; Keras's own one sets it here as well:
         # https://github.com/keras-team/keras/issues/19179.
         self.model._initial_epoch = self.epoch
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.model._initial_epoch = None  # Keras would begin the next `fit` there too.
+        self.model._initial_epoch = None  # Else Keras would begin the next `fit` there too.
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         path = self.folder / f"epoch-{epoch + 1:06}.weights.h5"

@@ -9,22 +9,23 @@ from keras_fdkd.arguments import check_integer
 
 
 class WeightSchedule(keras.callbacks.Callback):
-    """Set weights of distillation terms anew while training: warm-up, or annealing.
+    """Change weights of distillation terms during training: warm-up, or annealing.
 
-    A weight of `distiller.term_weights` is a variable, which compiled steps obey. The number of
-    steps is the optimizer's, so that a training that goes on later goes on in its schedule too.
+    For methods whose weight should rise at the start (such as DKD) or fade out at the end. A weight
+    in `distiller.term_weights` is a variable, which compiled steps follow. Steps are counted by the
+    optimizer, so a training that is resumed later also resumes its schedule.
 
     Args:
-        weights: From the name of a term in the logs (`"kd_loss"`, `"low_loss"`) to a
-            `keras.optimizers.schedules.LearningRateSchedule`, or a function from the number of
-            steps to a number >= 0. A term whose weight was 0 when the distiller was made is not
-            part of it.
-        every: Integer, number of steps between two settings: on JAX, setting hands the state
-            of the step back to the model and takes it anew. Defaults to `1`.
+        weights: Dict from the name of a term in the logs (`"kd_loss"`, `"low_loss"`) to a
+            `keras.optimizers.schedules.LearningRateSchedule`, or to a function from the number of
+            steps to a number >= 0. A term of `FrequencyDistiller` whose weight was 0 when it was
+            made does not exist.
+        every: Integer, number of steps between two changes: on JAX, each change returns the state
+            of the step to the model and reads it again. Defaults to `1`.
 
     Raises:
-        ValueError: If `weights` is no such dict, or, when training begins, names something else
-            than a term.
+        ValueError: If `weights` is not such a dict, or, when training begins, names something that
+            is not a term.
 
     Example:
     >>> import numpy as np

@@ -1,4 +1,4 @@
-"""The data of a distiller: paired batches, and the outputs of a teacher that ran once."""
+"""The data of a distiller: paired batches, and the outputs of a teacher that ran before."""
 
 from keras_fdkd.data.finite import check_finite, checked
 from keras_fdkd.data.needs import Needs

@@ -1,4 +1,4 @@
-"""What a teacher of any kind is asked, batch by batch, and what it says."""
+"""How a teacher of any kind is run, batch by batch, and its outputs read."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -38,7 +38,7 @@ def asked(teacher: Any, first: Any, features: Any, logits: Any, data_format: Any
 
 
 class _Tapped:
-    """A Keras model, whose predictions are recorded as logits."""
+    """A Keras model whose predictions are recorded as logits."""
 
     def __init__(self, tap: FeatureTap) -> None:
         self.tap = tap
@@ -56,7 +56,7 @@ class _Tapped:
 
 
 def batches_of(batches: Any) -> Iterator[Any]:
-    """Return an iterator over batches, and raise if these are none."""
+    """Return an iterator over batches, and raise if these are not batches."""
     arrays = hasattr(batches, "shape") or isinstance(batches, (Mapping, str, bytes))
     if arrays or isinstance(batches, keras.utils.PyDataset) or not isinstance(batches, Iterable):
         raise ValueError(
@@ -69,7 +69,7 @@ def batches_of(batches: Any) -> Iterator[Any]:
 
 
 def rows_of(outputs: Any, batch: Any, number: int) -> dict[str, np.ndarray]:
-    """Return a batch of outputs as arrays of numbers, a row for each sample."""
+    """Return a batch of outputs as arrays of numbers, with one row per sample."""
     if not isinstance(outputs, Mapping) or not outputs:
         raise ValueError(
             'The teacher must return a dict of arrays, such as {"features": ..., "logits": ...}. '
@@ -95,7 +95,7 @@ def rows_of(outputs: Any, batch: Any, number: int) -> dict[str, np.ndarray]:
 
 
 def _array(value: Any) -> np.ndarray:
-    if is_a(value, "torch", "Tensor"):  # On each backend of Keras.
+    if is_a(value, "torch", "Tensor"):  # On any backend of Keras.
         value = value.detach().cpu()
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
         return value.numpy()

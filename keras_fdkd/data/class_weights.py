@@ -1,4 +1,4 @@
-"""Class weights of `tf.data` pipelines, for labels that stand for none too."""
+"""Class weights of `tf.data` pipelines, also for labels that mark a missing label."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import keras
 
 
 def with_class_weight(data: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return a `tf.data.Dataset` with class weights as sample weights, and the arguments left.
+    """Return a `tf.data.Dataset` with class weights as sample weights, and the other arguments.
 
     Keras looks the weights up in a table, where the label -1 would be the last class. Here, as for
-    arrays, a label without a weight has weight 1. Other data come back as they are.
+    arrays, a label without a weight has weight 1. Other data are returned unchanged.
 
     Args:
         data: What `fit` got.
@@ -20,7 +20,7 @@ def with_class_weight(data: Any, arguments: dict[str, Any]) -> tuple[Any, dict[s
         return data, arguments
     spec = data.element_spec
     if not isinstance(spec, tuple) or len(spec) != 2 or keras.tree.is_nested(spec[1]):
-        return data, arguments  # Keras says what is wrong with these.
+        return data, arguments  # Keras reports what is wrong with these.
     import tensorflow as tf
 
     classes = tf.constant(list(weights), tf.int64)

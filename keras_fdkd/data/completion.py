@@ -1,4 +1,4 @@
-"""Completion: the word that the rows of a store are all there, and which ones they are."""
+"""Completion: the record that the rows of a store are complete, and which rows they are."""
 
 import contextlib
 import hashlib
@@ -16,12 +16,12 @@ _FILE = "complete.json"
 
 @dataclass(frozen=True)
 class Completion:
-    """What a complete store says of itself.
+    """What a complete store records about itself.
 
     Args:
         rows: How many rows it has; more may follow.
-        digest: Of the keys, the checksums and the form of the rows.
-        passes: Of each data set that was read to the end, the number of batches and the size of
+        digest: Digest of the keys, the checksums and the form of the rows.
+        passes: For each data set that was read to the end, the number of batches and the size of
             the first one.
     """
 
@@ -38,15 +38,15 @@ class Completion:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a folder says that its rows are all there."""
+    """Whether a folder records that its rows are complete."""
     return (folder / _FILE).exists()
 
 
 def read_completion(files: RowFiles) -> Completion:
-    """Return what a folder says, after a look whether its files can have these rows.
+    """Return the record of a folder, after checking that its files can have these rows.
 
     Raises:
-        ValueError: If a file is torn, edited or missing.
+        ValueError: If a file is damaged, edited or missing.
     """
     path = files.folder / _FILE
     try:
@@ -61,7 +61,7 @@ def read_completion(files: RowFiles) -> Completion:
 
 
 def write_completion(files: RowFiles, passes: list[list[int]]) -> None:
-    """Say that all rows that are there are all there are."""
+    """Record that the present rows are complete."""
     rows = files.whole_rows()
     _write(files, Completion(rows, _digest(files, rows), passes))
 
@@ -69,7 +69,7 @@ def write_completion(files: RowFiles, passes: list[list[int]]) -> None:
 def note_passes(files: RowFiles, passes: list[list[int]]) -> None:
     """Change which data sets were read to the end."""
     said = read_completion(files)
-    # On storage that is read-only nothing could be added to what was missing either.
+    # On read-only storage nothing missing could be added either.
     with contextlib.suppress(OSError):
         _write(files, Completion(said.rows, said.digest, passes))
 

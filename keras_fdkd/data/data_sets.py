@@ -1,4 +1,4 @@
-"""Data sets of every kind, each batch made into another one."""
+"""Data sets of every kind, with each batch mapped to another one."""
 
 import copy
 import functools
@@ -12,7 +12,7 @@ from keras import ops
 def mapped(
     data: Any, function: Callable[[int, Any], Any], in_graph: Callable[[Any, Any], Any]
 ) -> Any:
-    """Return a data set of the same kind, each batch as `function` makes it.
+    """Return a data set of the same kind, with each batch as `function` returns it.
 
     Args:
         data: A `keras.utils.PyDataset`, `tf.data.Dataset` or torch `DataLoader`.
@@ -20,7 +20,7 @@ def mapped(
         in_graph: The same for `tf.data`, in TensorFlow's operations.
 
     Raises:
-        ValueError: If `data` is something else.
+        ValueError: If `data` is of another kind.
     """
     if isinstance(data, keras.utils.PyDataset):
         return _Mapped(data, function)
@@ -28,9 +28,10 @@ def mapped(
         loader = copy.copy(data)
         if not hasattr(data, "_counts_batches"):
             kind: Any = type(data)
+            # `iter` finds `__iter__` in the class only, so the loader needs a class of its own.
             loader.__class__ = _counting(kind)
         loader.collate_fn = _Collate(data.collate_fn, function)
-        loader._iterator = None  # Workers that live on would go on with the old one.
+        loader._iterator = None  # Persistent workers would continue with the old one.
         return loader
     if is_a(data, "tensorflow", "Dataset"):
         return data.enumerate().map(in_graph)
@@ -60,7 +61,7 @@ class _Mapped(keras.utils.PyDataset):
 
 
 class _Collate:
-    """Puts the samples of a torch `DataLoader` together, and what `function` makes of them."""
+    """Collates the samples of a torch `DataLoader`, and applies `function` to the batch."""
 
     def __init__(self, collate: Callable[[Any], Any], function: Callable[[int, Any], Any]) -> None:
         self.collate, self.function = collate, function
@@ -79,7 +80,7 @@ class _Collate:
 def _counting(loader: Any) -> Any:
     """Return a class of `DataLoader` whose every iterator counts its batches from 0.
 
-    Keras reads some batches ahead in an iterator of their own.
+    Keras reads some batches ahead in a separate iterator.
     """
 
     def __iter__(self: Any) -> Iterator[Any]:  # noqa: N807
@@ -104,7 +105,7 @@ def is_a(data: Any, package: str, name: str) -> bool:
 
 
 def unknown(data: Any) -> ValueError:
-    """Return the error of data of no kind that is known."""
+    """Return the error for data of an unknown kind."""
     return ValueError(
         "`data` must be a `keras.utils.PyDataset`, a `tf.data.Dataset`, a torch `DataLoader` or, "
         'for `cache_teacher`, a dict {"teacher": ..., "student": ...} of arrays. '

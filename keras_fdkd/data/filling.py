@@ -1,4 +1,4 @@
-"""fill: run the teacher on what a store lacks, and compare what it has."""
+"""fill: run the teacher on what a store lacks, and compare what it holds."""
 
 import contextlib
 from typing import Any
@@ -23,9 +23,9 @@ def fill(
     """Give the store a row for each sample, and open it.
 
     Args:
-        store: Of what is read of the distiller's teacher.
+        store: For what is read of the distiller's teacher.
         distiller: With a frozen teacher.
-        dtype: Of the stored outputs, `None` for the teacher's.
+        dtype: Dtype of the stored outputs, `None` for the teacher's.
         reading: The data.
         verbose: 0 for no progress bar.
         augmented: Whether the teacher's inputs are random, so that they cannot be compared.
@@ -35,7 +35,7 @@ def fill(
 
     Raises:
         ValueError: If the data are empty, two samples have one key, a sample has other inputs than
-            when the store was written, or it has no row and no inputs.
+            when the store was written, or a sample has neither a row nor inputs.
     """
     with _Filler(store, distiller, dtype, reading, augmented) as filler:
         return filler.run(verbose)
@@ -52,7 +52,7 @@ class _Filler:
     ) -> None:
         self.store, self.distiller, self.dtype, self.reading = store, distiller, dtype, reading
         self.random = augmented
-        self.compared = False  # whether inputs were those of a row that was there before
+        self.compared = False  # whether inputs matched those of a row that existed before
         nothing = np.empty(0, "uint64")
         self.seen = RowIndex(nothing, nothing)  # in this pass: from key to inputs
         self.lock = contextlib.ExitStack()
@@ -67,7 +67,7 @@ class _Filler:
     def run(self, verbose: int) -> bool:
         if not (self.store.is_complete or self.reading.first.inputs is None):
             self._begin()
-        if not self.writes or self.store.is_complete:  # Another process did it all meanwhile.
+        if not self.writes or self.store.is_complete:  # Another process has done it meanwhile.
             self.lock.close()
             self.writes = False
             self.store.open()
@@ -90,7 +90,7 @@ class _Filler:
         return self.compared and not self.random
 
     def _begin(self) -> None:
-        """Wait until no other process writes, and open what is there."""
+        """Wait until no other process writes, and open the existing rows."""
         try:
             self.lock.enter_context(self.store.writing())
         except OSError as error:
@@ -128,7 +128,7 @@ class _Filler:
             self.store.append(batch.keys[new], hashes[new], named)
 
     def _once(self, keys: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-        """Return which rows of a batch come for the first time in this pass."""
+        """Return which rows of a batch occur for the first time in this pass."""
         _, first, same = np.unique(keys, return_index=True, return_inverse=True)
         there, before = self.seen.find(keys[first])
         if (hashes[first][same] != hashes).any() or (before != hashes[first])[there].any():
@@ -141,7 +141,7 @@ class _Filler:
         return first
 
     def _new(self, number: int, keys: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-        """Return which samples have no row, after a look at the inputs of the others."""
+        """Return which samples have no row, after comparing the inputs of the others."""
         there, before = self.store.find_inputs(keys)
         differs = there & (before != hashes)
         if differs.any() and not self.random:

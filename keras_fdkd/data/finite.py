@@ -13,12 +13,14 @@ from keras_fdkd.data.pairs import STUDENT, TEACHER, TEACHER_OUTPUTS, TEACHER_WEI
 def check_finite(x: Mapping[str, Any]) -> None:
     """Raise if arrays in memory hold NaN or infinity.
 
+    Distillers call it on the arrays that `fit` gets; use it to check data earlier.
+
     Args:
-        x: Inputs by the name of the side. Memory maps are left out: reading them may take long.
-            Where `"teacher_weight"` is 0, the teacher's side may hold anything.
+        x: Inputs by the name of the side. Memory maps are skipped, because reading them may take
+            long. Where `"teacher_weight"` is 0, the teacher's side may hold anything.
 
     Raises:
-        ValueError: Naming the side and the first samples.
+        ValueError: If there are any; it names the side and the first samples.
 
     Example:
     >>> check_finite({"teacher": np.ones((3, 2)), "student": np.array([[1.0], [np.nan], [1.0]])})
@@ -32,15 +34,17 @@ def check_finite(x: Mapping[str, Any]) -> None:
 def checked(data: Any) -> Any:
     """Return a data set that raises at the first batch with NaN, infinity or a missing sample.
 
+    Use it to find broken batches in a data set: on its own, `fit` checks only the first ones.
+
     Args:
         data: A `keras.utils.PyDataset`, `tf.data.Dataset` or torch `DataLoader` of batches `(x, y)`
-            or `(x, y, sample_weight)`, `x` a dict of the inputs by side.
+            or `(x, y, sample_weight)`, where `x` is a dict of the inputs by side.
 
     Returns:
         A data set of the same kind with the same batches. Its `ValueError` (from TensorFlow, an
-        error of its own that holds the message) names the side, the batch as counted from 0 and
-        the samples in it, or the sides that differ in their number of samples. The workers of a
-        torch `DataLoader` count the batches that each of them loads.
+        error of its own that holds the message) names the side, the batch, counted from 0, and the
+        samples in it, or the sides that differ in their number of samples. Each worker of a torch
+        `DataLoader` counts the batches that it loads itself.
 
     Raises:
         ValueError: If `data` is of another kind.
@@ -100,7 +104,7 @@ def _check(x: Mapping[str, Any], where: str, leave_out: tuple[type, ...]) -> Non
                 continue
             rows = _broken_rows(values.reshape(len(values), -1))
             if side in (TEACHER, TEACHER_OUTPUTS) and len(rows):
-                # What is recorded of a teacher begins with its name.
+                # Names of recorded outputs begin with that of their teacher.
                 teacher = str(path[0]).partition(":")[0] if path else None
                 rows = np.setdiff1d(rows, absent.get(teacher, absent.get(None, ())))
             if not len(rows):
@@ -113,7 +117,7 @@ def _check(x: Mapping[str, Any], where: str, leave_out: tuple[type, ...]) -> Non
 
 
 def _absent(weight: Any) -> dict[str | None, np.ndarray]:
-    """Return the numbers of the samples without a teacher, by its name; `None` for all of them."""
+    """Return the numbers of the samples without a teacher, by its name; `None` for a single one."""
     if weight is None:
         return {}
     by_name = weight if isinstance(weight, Mapping) else {None: weight}

@@ -1,4 +1,4 @@
-"""hidden_weights: what a model computes with and Keras does not see."""
+"""hidden_weights: weights that a model computes with but Keras does not see."""
 
 import contextlib
 import inspect
@@ -16,11 +16,11 @@ _COMPILED = ("train_function", "test_function", "predict_function")  # of a `ker
 
 
 def hidden_weights(model: keras.Model) -> str | None:
-    """Return the first layer that computes with weights that Keras cannot see, in words.
+    """Return a description of the first layer that computes with weights Keras cannot see.
 
-    Looked through are the attributes of all layers, what these hold, and what the code of layers
-    of one's own (and the function of a `Lambda`) refers to: modules of PyTorch, objects of
-    TensorFlow, and Keras layers and variables that the model does not count among its own.
+    It searches the attributes of all layers, what these hold, and what the code of custom layers
+    (and the function of a `Lambda`) refers to: PyTorch modules, TensorFlow objects, and Keras
+    layers and variables that the model does not count among its own.
 
     Args:
         model: Built `keras.Model`.
@@ -46,8 +46,8 @@ def hidden_weights(model: keras.Model) -> str | None:
 def kept_arrays(model: keras.Model) -> list[np.ndarray]:
     """Return the arrays that layers compute with besides their weights, in order.
 
-    They are constants of layers of one's own, the state of modules of PyTorch that Keras wraps,
-    and what a layer without weights would save, such as the vocabulary it was adapted to.
+    These are constants of custom layers, the state of PyTorch modules that Keras wraps, and what a
+    layer without weights would save, such as the vocabulary it was adapted to.
     """
     found = []
     for layer in layers_of(model):
@@ -62,7 +62,7 @@ def kept_arrays(model: keras.Model) -> list[np.ndarray]:
 
 
 def layers_of(model: keras.Layer) -> Iterator[keras.Layer]:
-    """Yield the layers of a model, itself among them, from outside to inside, each once."""
+    """Yield the layers of a model, including itself, from outside to inside, each once."""
     seen, todo = set(), [model]
     while todo:
         layer = todo.pop()
@@ -89,7 +89,7 @@ def _held(layer: keras.Layer) -> Iterator[Any]:
         for name, value in vars(layer).items()
         if not (name in _COMPILED or name.startswith("_self_"))  # TensorFlow lists them again.
     ]
-    if library:  # Keras's own say in their configuration what they do, but for functions.
+    if library:  # Configurations of Keras's own layers say what they do, except for functions.
         todo = [v for v in todo if isinstance(v, types.FunctionType) or _is_a(v, "torch", "Module")]
     else:
         todo.append(type(layer).call)
@@ -112,14 +112,14 @@ def _held(layer: keras.Layer) -> Iterator[Any]:
         elif _is_a(value, "torch", "Module") or _is_a(value, "tensorflow", "Trackable"):
             yield value
         elif ops.is_tensor(value):
-            with contextlib.suppress(Exception):  # What a call left behind may have no value.
+            with contextlib.suppress(Exception):  # A leftover of a call may have no value.
                 yield np.asarray(ops.convert_to_numpy(value))
         elif not _is_library(type(value)) and hasattr(value, "__dict__"):
             todo += reversed(list(vars(value).values()))
 
 
 def _referred(function: Any) -> list[Any]:
-    """Return what the code of a function takes from around it."""
+    """Return what the code of a function takes from its surroundings."""
     function = inspect.unwrap(getattr(function, "__func__", function))
     if not isinstance(function, types.FunctionType) or _is_library(function):
         return []

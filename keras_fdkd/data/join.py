@@ -18,13 +18,13 @@ def with_outputs(data: Any, store: OutputStore, compare: bool) -> Any:
     Args:
         data: A `keras.utils.PyDataset`, `tf.data.Dataset` or torch `DataLoader`.
         store: Opened.
-        compare: Whether the teacher's inputs must be those that the outputs are of.
+        compare: Whether the teacher's inputs must be those that the outputs were computed from.
     """
     return mapped(data, _Join(store, compare), _GraphJoin(store, compare))
 
 
 class _Join:
-    """Puts the outputs of the teacher in the place of its inputs."""
+    """Puts the outputs of the teacher in place of its inputs."""
 
     def __init__(self, store: OutputStore, compare: bool) -> None:
         self.store, self.compare = store, compare
@@ -66,14 +66,14 @@ class _GraphJoin:
 
 
 def take(store: OutputStore, x: Any) -> dict[str, np.ndarray]:
-    """Return the teacher's outputs of the samples of a batch, whose inputs are compared if given.
+    """Return the teacher's outputs for the samples of a batch; compare its inputs if given.
 
     Args:
         store: Opened.
-        x: What tells the samples, as NumPy arrays, and maybe the teacher's inputs.
+        x: What identifies the samples, as NumPy arrays, and possibly the teacher's inputs.
 
     Raises:
-        ValueError: If a sample has no row, or one of other inputs.
+        ValueError: If a sample has no row, or one that was computed from other inputs.
     """
     keys = keys_of(x)
     if len(missing := store.missing(keys)):
@@ -91,7 +91,7 @@ def take(store: OutputStore, x: Any) -> dict[str, np.ndarray]:
 
 
 def changed(store: OutputStore) -> ValueError:
-    """Return the error of outputs that are of other inputs of the teacher."""
+    """Return the error for outputs that were computed from other inputs of the teacher."""
     return ValueError(
         "`path` holds outputs for other inputs of the teacher. If samples were changed, choose "
         'another `path`, delete what is there, or give them new numbers as `"index"`. If the '
@@ -101,7 +101,7 @@ def changed(store: OutputStore) -> ValueError:
 
 
 def without_inputs(store: OutputStore, missing: np.ndarray) -> ValueError:
-    """Return the error of samples that have neither outputs nor inputs of the teacher."""
+    """Return the error for samples that have neither outputs nor inputs of the teacher."""
     return ValueError(
         "The data hold no inputs of the teacher, and there are no outputs for some of their "
         'samples. Run `cache_teacher` first over a data set that holds "teacher" and "index", with '
@@ -112,12 +112,12 @@ def without_inputs(store: OutputStore, missing: np.ndarray) -> ValueError:
 
 
 def _what_tells(x: Any, compare: bool) -> Any:
-    """Return the part of a batch that tells its samples from others."""
+    """Return the part of a batch that identifies its samples."""
     told = {INDEX: x[INDEX]} if INDEX in x else {STUDENT: x[STUDENT]}
     return {**told, TEACHER: x[TEACHER]} if compare and TEACHER in x else told
 
 
 def _without_teacher(x: Any, outputs: Any) -> Any:
-    # Of several teachers, the data may bring the outputs of some.
+    # With several teachers, the data may bring the outputs of some.
     outputs = {**x.get(TEACHER_OUTPUTS, {}), **outputs}
     return {**{key: x[key] for key in x if key != TEACHER}, TEACHER_OUTPUTS: outputs}

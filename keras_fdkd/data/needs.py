@@ -1,4 +1,4 @@
-"""Needs: what data must hold of each teacher. It holds no model, so that workers may have it."""
+"""Needs: what data must hold of each teacher. It holds no model, so workers may have it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ class Needs:
     """What is read of the teachers, and which of them are recorded.
 
     Args:
-        outputs: Names in `"teacher_outputs"` by the name of the teacher; `None` names the only one.
-        recorded: Names of the teachers of which there are outputs alone.
-        is_trained: Whether the teacher trains along.
+        outputs: Names in `"teacher_outputs"` by the name of the teacher; `None` names a single one.
+        recorded: Names of the teachers that are known by their outputs only.
+        is_trained: Whether the teacher is trained too.
 
     Example:
     >>> needs = Needs({"video": {"video:features"}, "text": {"text:logits"}}, {"text"})
@@ -33,7 +33,7 @@ class Needs:
         """Return the keys that data may have, sorted, as far as these depend on the teachers."""
         live = [["student", "teacher"]] if not self.recorded else []
         whole = [["student", "teacher_outputs"]]
-        # Outputs stand beside inputs where some teachers run and others have run.
+        # Both stand in the data if some teachers run and others have run before.
         mixed = [["student", "teacher", "teacher_outputs"]] if self.has_names else []
         return live + whole + mixed
 
@@ -50,7 +50,7 @@ class Needs:
         return "{" + ", ".join([*parts, '"student": ...']) + "}"
 
     def check_weight(self, x: Mapping[str, Any]) -> None:
-        """Raise if samples are to have no teacher where the teacher trains along."""
+        """Raise if samples have no teacher although the teacher is trained too."""
         if self.is_trained and "teacher_weight" in x:
             raise ValueError(
                 "This distiller trains the teacher, so each sample must have both modalities. "
@@ -58,7 +58,7 @@ class Needs:
             )
 
     def check_inputs(self, inputs: Any) -> None:
-        """Raise unless the inputs are of teachers that run, by their names if there are several."""
+        """Raise unless the inputs are for teachers that run, by name if there are several."""
         if not self.has_names:
             return
         live = sorted(str(name) for name in self.outputs if name not in self.recorded)
@@ -70,7 +70,7 @@ class Needs:
             )
 
     def check_outputs(self, outputs: Any, inputs: Any) -> None:
-        """Raise unless the outputs of all teachers are there that `inputs` leave out."""
+        """Raise unless the outputs are there of all teachers whose inputs are not."""
         run = set(inputs or ()) if self.has_names else set()
         wanted = set().union(*(names for name, names in self.outputs.items() if name not in run))
         came = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__

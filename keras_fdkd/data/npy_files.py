@@ -10,15 +10,15 @@ from keras_fdkd.data.row_files import check_form
 
 
 class NpyFile:
-    """A `.npy` file that is written batch by batch, of a number of rows that shows at the end.
+    """A `.npy` file that is written batch by batch, whose number of rows is only known at the end.
 
     Args:
-        path: Of a new file.
-        name: What messages call the array.
-        like: Rows, which say the shape and the dtype.
+        path: Path of a new file.
+        name: Name of the array, for messages.
+        like: Rows that give the shape and the dtype.
 
     Raises:
-        ValueError: If the values are no numbers.
+        ValueError: If the values are not numbers.
 
     Example:
     >>> import tempfile
@@ -48,7 +48,7 @@ class NpyFile:
         with self._file:
             if error[0] is None:
                 self._file.seek(0)
-                if self._header() != self._begin:  # NumPy keeps room for a number that grows.
+                if self._header() != self._begin:  # NumPy leaves room for a growing number.
                     raise ValueError("The header of a `.npy` file has no room for its rows.")
                 self._file.flush()
                 os.fsync(self._file.fileno())

@@ -22,18 +22,18 @@ _PIECE = 2**26  # bytes to check at once
 class OutputStore:
     """Named arrays of the same number of rows, each row under a 64-bit key.
 
-    In a folder every array is one flat file that is only appended to, the keys last, so that what a
-    killed process left is cut back to whole rows. Each row has a checksum, which is compared when
-    the row is first read. Which rows are all there, and what they are, stands in a file of its own
-    that appears in one step. Complete stores are memory-mapped, by as many processes as like, and
+    In a folder, every array is one flat file that is only appended to, the keys last, so that what
+    a killed process leaves can be cut back to complete rows. Each row has a checksum, which is
+    compared when the row is first read. A file that appears in one step records which rows are
+    complete, and what they are. Complete stores are memory-mapped, by any number of processes, and
     may be added to.
 
     Args:
         folder: Where to keep the files; `None` for memory.
-        names: Of the arrays. Defaults to `None`: those of the first rows.
+        names: Names of the arrays. Defaults to `None`: those of the first rows.
 
     Raises:
-        ValueError: If files in the folder are torn, edited or missing.
+        ValueError: If files in the folder are damaged, edited or missing.
 
     Example:
     >>> store = OutputStore()
@@ -64,7 +64,7 @@ class OutputStore:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Keep other processes from writing; they wait. The lock dies with its process."""
+        """Keep other processes from writing; they wait. The lock ends with its process."""
         if self._files is None:
             yield
             return
@@ -72,9 +72,9 @@ class OutputStore:
             yield
 
     def resume(self) -> None:
-        """Cut off what is not whole, and open the rows that are there.
+        """Cut off incomplete rows, and open the others.
 
-        Rows that a complete store counts are taken as they are; those behind are checked.
+        Rows that a complete store counts are trusted; those after them are checked.
         """
         if self._files is None or self._files.spec is None:
             return
@@ -91,11 +91,11 @@ class OutputStore:
             self._open(bad)
 
     def append(self, keys: np.ndarray, inputs: np.ndarray, rows: dict[str, np.ndarray]) -> None:
-        """Add rows; the first ones say which arrays there are, of which shapes and dtypes.
+        """Add rows; the first ones decide which arrays there are, and their shapes and dtypes.
 
         Args:
-            keys: Of the samples, shape `(rows,)`.
-            inputs: Keys of what the teacher saw, shape `(rows,)`.
+            keys: Keys of the samples, shape `(rows,)`.
+            inputs: Keys of the teacher's inputs, shape `(rows,)`.
             rows: By name, shape `(rows, ...)`.
         """
         told = {INPUTS: inputs.astype("uint64"), KEYS: keys.astype("uint64")}
@@ -110,10 +110,10 @@ class OutputStore:
         self._files.append(rows, {CHECKS: checks, **told})
 
     def complete(self, batches: "list[int] | None" = None) -> None:
-        """Say that all rows are there.
+        """Record that all rows are there.
 
         Args:
-            batches: The number of batches and the size of the first one of the data set that was
+            batches: The number of batches, and the size of the first one, of the data set that was
                 read to the end. Defaults to `None`: unknown.
         """
         if self._files is None:
@@ -123,7 +123,7 @@ class OutputStore:
         write_completion(self._files, [*self.passes, *new])
 
     def note_pass(self, batches: "list[int] | None") -> None:
-        """Note that another data set was read to the end, and all of it was there."""
+        """Record that another data set was read to the end, and all of it was there."""
         if self._files is None or not self.is_complete or batches is None:
             return
         if batches not in self.passes:
@@ -131,18 +131,18 @@ class OutputStore:
             note_passes(self._files, self.passes)
 
     def forget_passes(self) -> None:
-        """Let data sets be read to the end again: something in training did not fit."""
+        """Let data sets be read to the end again: something did not fit in training."""
         if self._files is not None and self.is_complete:
             note_passes(self._files, [])
 
     def open(self) -> None:
-        """Open the store for reading; of a complete one the rows that are sure."""
+        """Open the store for reading; of a complete one, the rows that are recorded."""
         if self._files is None:
             joined = {name: np.concatenate(values) for name, values in self._pieces.items()}
             self._pieces = {}
             self._set(joined)
             return
-        complete = self.is_complete  # Asked first: the word comes after all else.
+        complete = self.is_complete  # Asked first, because this record is written last.
         self._files.refresh()
         if not complete:
             self._open(self._files.whole_rows())
@@ -155,7 +155,7 @@ class OutputStore:
         """Return the rows of the keys.
 
         Raises:
-            KeyError: If one is not there.
+            KeyError: If a key has no row.
             ValueError: If a row is not what was written.
         """
         rows = self._rows(keys)
@@ -175,11 +175,11 @@ class OutputStore:
             self._check(np.array([bad]), {k: v[bad : bad + 1] for k, v in self.arrays.items()})
 
     def missing(self, keys: np.ndarray) -> np.ndarray:
-        """Return those of the keys that have no row."""
+        """Return the keys that have no row."""
         return keys[~self._places(keys)[0]]
 
     def find_inputs(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which of the keys have a row, and what inputs it is of (0 where there is none)."""
+        """Return which keys have a row, and the key of its inputs (0 where there is none)."""
         found, rows = self._places(keys)
         inputs = np.zeros(len(keys), "uint64")
         inputs[found] = self.inputs[rows[found]]
@@ -232,7 +232,7 @@ class OutputStore:
         return None
 
     def __getstate__(self) -> dict[str, Any]:
-        # A memory map would travel to the workers of a data loader as the whole array.
+        # A memory map would be sent to the workers of a data loader as the whole array.
         if self.folder is None:
             return self.__dict__
         return {"folder": self.folder, "names": self.names}

@@ -1,4 +1,4 @@
-"""The batches of a distiller: what the teacher sees beside what the student sees."""
+"""The batches of a distiller: what the teacher sees, and what the student sees."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -13,12 +13,12 @@ INDEX, TEACHER_WEIGHT = "index", "teacher_weight"
 
 
 def is_pair(x: Any) -> bool:
-    """Whether `x` holds inputs of both sides, rather than the student's inputs alone."""
+    """Whether `x` holds inputs of both sides, rather than the student's inputs only."""
     return isinstance(x, Mapping) and STUDENT in x and bool({TEACHER, TEACHER_OUTPUTS} & set(x))
 
 
 def has_teacher_outputs(x: Any) -> bool:
-    """Whether `x` holds both sides, the teacher's outputs in place of all its inputs."""
+    """Whether `x` holds both sides, with the teacher's outputs in place of all its inputs."""
     return is_pair(x) and TEACHER_OUTPUTS in x and TEACHER not in x
 
 
@@ -32,9 +32,9 @@ def check_pair(
             `{"teacher_outputs": {...}, "student": ...}` if the teacher has run already. It may hold
             `"index"`, the number of each sample, and `"teacher_weight"`, how much the teacher
             counts for each.
-        needs: Names that the distiller reads of `"teacher_outputs"`, or what it needs of several
+        needs: Names that the distiller reads of `"teacher_outputs"`, or a `Needs` for several
             teachers.
-        needs_index: Whether a loss asks for `"index"`.
+        needs_index: Whether a loss needs `"index"`.
 
     Raises:
         ValueError: If a side is missing or holds no arrays, a key is unknown, or the sides differ
@@ -75,7 +75,7 @@ def check_samples(x: Mapping[str, Any]) -> None:
         x: The inputs by the name of the side, each any nested structure of arrays.
 
     Raises:
-        ValueError: If the numbers differ, or a side holds something else.
+        ValueError: If the numbers differ, or a side holds anything but arrays.
 
     Example:
     >>> import numpy as np
@@ -109,10 +109,10 @@ def _samples(leaf: Any) -> int | None:
 
 
 def with_samples_of(student: Any, outputs: Any) -> Any:
-    """Return the teacher's outputs, or NaN if they have not as many rows as the student's inputs.
+    """Return the teacher's outputs, or NaN if their number of rows is not that of `student`.
 
-    Where the batch size is known, `check_samples` raises before. TensorFlow may learn it in the
-    step alone, where it would compare a single row with all, and where XLA drops assertions.
+    If the batch size is known, `check_samples` raises before. TensorFlow may only learn it inside
+    the step, where it would compare a single row with all, and where XLA drops assertions.
     """
     first = keras.tree.flatten(student)[0]
     if first.shape[0] is not None:
@@ -120,7 +120,7 @@ def with_samples_of(student: Any, outputs: Any) -> Any:
 
     def same(leaf: Any) -> Any:
         if keras.backend.standardize_dtype(leaf.dtype) == "bool":
-            return leaf  # A mask says nothing by itself.
+            return leaf  # A mask has no effect by itself.
         equal = ops.equal(ops.shape(leaf)[0], ops.shape(first)[0])
         return leaf + ops.cast(ops.where(equal, 0.0, float("nan")), leaf.dtype)
 

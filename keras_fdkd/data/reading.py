@@ -1,4 +1,4 @@
-"""What the cache of a teacher reads: the keys of samples, and the teacher's inputs of each."""
+"""What the cache of a teacher reads: the keys of samples, and the teacher's inputs for each."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
@@ -29,13 +29,13 @@ class Batch(NamedTuple):
 
 
 class Reading:
-    """The batches of a data set, or of arrays, to go over once.
+    """The batches of a data set, or of arrays, to go through once.
 
     Args:
         count: Number of batches, `None` if it is unknown.
         batches: Returns an iterator from the beginning.
-        again: The same for a batch by its number, from which on to look for its samples.
-        hashes: From a batch to the keys of its inputs. Defaults to `None`: their `row_keys`.
+        again: The same, from the batch with a given number on, to find its samples again.
+        hashes: Function from a batch to the keys of its inputs. Defaults to `None`: `row_keys`.
 
     Raises:
         ValueError: If there is no sample.
@@ -61,11 +61,11 @@ class Reading:
         yield from self._batches
 
     def changes(self, number: int, keys: np.ndarray, seen: np.ndarray) -> bool:
-        """Whether the teacher's inputs of some samples are other ones when they are read again.
+        """Whether the teacher's inputs of some samples differ when they are read again.
 
         Args:
-            number: Of the batch they are from.
-            keys: Of the samples, each once.
+            number: Number of the batch they are from.
+            keys: Keys of the samples, each once.
             seen: The keys of their inputs, as they were read before.
         """
         left = dict(zip(keys.tolist(), seen.tolist(), strict=True))
@@ -83,7 +83,7 @@ def read_data_set(data: Any) -> Reading:
     """Read a finite `keras.utils.PyDataset`, `tf.data.Dataset` or torch `DataLoader`.
 
     Raises:
-        ValueError: If `data` is something else, or has no end.
+        ValueError: If `data` is of another kind, or infinite.
     """
     if isinstance(data, keras.utils.PyDataset):
         if data.num_batches is None:
@@ -96,7 +96,7 @@ def read_data_set(data: Any) -> Reading:
         )
     if is_a(data, "tensorflow", "Dataset"):
         count = int(data.cardinality())
-        if count == -1:  # What TensorFlow calls infinite.
+        if count == -1:  # TensorFlow's number for an infinite data set.
             _refuse_infinite(data)
         known = count if count >= 0 else None
         return _from_iterable(known, lambda: map(_batch, data))
@@ -104,7 +104,7 @@ def read_data_set(data: Any) -> Reading:
 
         def batches() -> Iterator[Batch]:
             loader = copy.copy(data)
-            loader._iterator = None  # Workers that live on serve one iterator at a time.
+            loader._iterator = None  # Persistent workers serve one iterator at a time.
             return map(_batch, loader)
 
         return _from_iterable(length(data), batches)
@@ -116,7 +116,7 @@ def read_arrays(inputs: Any, size: int, hashed: bool) -> tuple[Reading, np.ndarr
 
     Args:
         inputs: Nested arrays.
-        size: Of a batch.
+        size: Size of a batch.
         hashed: Whether to hash the inputs.
 
     Returns:
@@ -142,7 +142,7 @@ def read_arrays(inputs: Any, size: int, hashed: bool) -> tuple[Reading, np.ndarr
 
 
 def keys_of(x: Any) -> np.ndarray:
-    """Return the keys of the samples of a batch: their `"index"`, or the student's inputs."""
+    """Return the keys of the samples of a batch: their `"index"`, or hashed student inputs."""
     if INDEX not in x:
         return row_keys(to_numpy(x[STUDENT]))
     index = to_numpy(x[INDEX])
@@ -161,7 +161,7 @@ def length(loader: Any) -> int | None:
     """Return the number of batches of a torch `DataLoader`, if it knows it."""
     try:
         return len(loader)
-    except TypeError:  # An iterable data set knows no length.
+    except TypeError:  # An iterable data set has no length.
         return None
 
 
@@ -177,7 +177,7 @@ def _batch(batch: Any) -> Batch:
         )
     if isinstance(x, Mapping) and set(x) - {TEACHER_WEIGHT} == {STUDENT, INDEX}:
         return Batch(keys_of(x), None, True)
-    # Of several teachers, the data may bring the outputs of some.
+    # With several teachers, the data may bring the outputs of some.
     check_pair({key: x[key] for key in x if key != TEACHER_OUTPUTS} if is_pair(x) else x, ())
     return Batch(keys_of(x), to_numpy(x[TEACHER]), INDEX in x)
 

@@ -1,4 +1,4 @@
-"""record_teacher: what any teacher says, in files that any backend reads."""
+"""record_teacher: save the outputs of any teacher, in files that any backend reads."""
 
 import contextlib
 import itertools
@@ -31,40 +31,43 @@ def record_teacher(
     overwrite: bool = False,
     verbose: int = 1,
 ) -> dict[str, np.ndarray]:
-    """Run a teacher once over its inputs, and keep what it says in `.npy` files.
+    """Run a teacher once over its inputs, and save its outputs in `.npy` files.
 
-    The teacher may be a model of another library, or be run in another process, on another backend
-    than the student's training: any tool reads the files. What comes back, here or from
-    `open_recorded`, is training data as `"teacher_outputs"`, rows in the order of the batches.
+    Use it for a teacher of another library, or one that has to run in another process, or on
+    another backend than the student's training. Any tool can read the files. The returned arrays
+    (`open_recorded` returns them later) are training data as `"teacher_outputs"`, rows in the order
+    of the batches; the teacher is then a `keras_fdkd.RecordedTeacher`. For a Keras teacher in the
+    same process, `cache_teacher` is simpler.
 
-    The folder appears once all is written; a process that is killed leaves beside it a folder
-    `part-...`, which may be deleted.
+    The folder appears once everything is written; a process that is killed leaves a folder
+    `part-...` next to it, which may be deleted.
 
     Args:
-        teacher: `torch.nn.Module` (on every backend of Keras; PyTorch must be installed), built
+        teacher: `torch.nn.Module` (on any Keras backend; PyTorch must be installed), built
             `keras.Model`, or a function from a batch to a dict of arrays of shape `(batch, ...)`.
-        batches: Iterable of batches of the teacher's inputs alone, without labels and not shuffled:
-            `(x for x, _ in loader)`. A module of PyTorch takes an array, a tuple of several, or a
-            dict of keyword arguments; the first batch is its example.
-        folder: Local folder that is not there yet, or is empty.
-        features: Where to read the feature. Of a module of PyTorch see `keras_fdkd.from_torch`;
-            of a Keras model a layer path, see `keras_fdkd.features.FeatureTap`. Defaults to
-            `None`: the default feature of a Keras model, none of a module of PyTorch.
-        logits: Where to read the logits of a module of PyTorch, see `keras_fdkd.from_torch`.
-            Defaults to `None`: its output, or the entry `"logits"` of it.
-        data_format: Of a module of PyTorch, see `keras_fdkd.from_torch`. Defaults to `None`.
+        batches: Iterable of batches of the teacher's inputs only, without labels and not shuffled:
+            `(x for x, _ in loader)`. A PyTorch module takes an array, a tuple of several, or a dict
+            of keyword arguments; the first batch is its example.
+        folder: Local folder that does not exist yet, or is empty.
+        features: Where to read the feature. For a PyTorch module see `keras_fdkd.from_torch`; for a
+            Keras model a layer path, see `keras_fdkd.features.FeatureTap`. Defaults to `None`: the
+            default feature of a Keras model, none of a PyTorch module.
+        logits: Where to read the logits of a PyTorch module, see `keras_fdkd.from_torch`. Defaults
+            to `None`: its output, or the entry `"logits"` of it.
+        data_format: Order of the axes of a PyTorch module's outputs, see `keras_fdkd.from_torch`.
+            Defaults to `None`.
         overwrite: Boolean, whether to replace what was recorded in `folder` before. Defaults to
             `False`.
         verbose: 0 for no progress bar. Defaults to `1`.
 
     Returns:
-        Dict of memory maps, `"features"` and `"logits"` (and `"features_mask"` where a Keras mask
-        is carried), or what the function named. Floats that NumPy does not know (bfloat16) are kept
-        as float32.
+        Dict of memory maps, `"features"` and `"logits"` (and `"features_mask"` if the feature
+        carries a Keras mask), or the names that the function returned. Floats that NumPy does not
+        know (bfloat16) are saved as float32.
 
     Raises:
-        ValueError: If an argument is not as said, the folder holds something, there is no batch,
-            or an output changes its shape, has not a row for each sample or is not finite.
+        ValueError: If an argument is not as described, the folder is not empty, there is no batch,
+            or an output changes its shape, does not have one row per sample, or is not finite.
 
     Example:
     >>> import tempfile
@@ -120,13 +123,13 @@ def record_teacher(
 
 
 def open_recorded(folder: "str | Path") -> dict[str, np.ndarray]:
-    """Return what `record_teacher` left in a folder, as memory maps by name.
+    """Return what `record_teacher` saved in a folder, as memory maps by name.
 
     Args:
-        folder: Where it was written, with its files as they were.
+        folder: The folder it was written to, with unchanged files.
 
     Raises:
-        ValueError: If the folder is not such a one, or a file of it is missing, torn or edited.
+        ValueError: If it is not such a folder, or a file in it is missing, damaged or edited.
 
     Example:
     >>> import tempfile
@@ -189,7 +192,7 @@ def _checked_folder(folder: Any, overwrite: bool) -> Path:
 
 
 def _move(part: Path, folder: Path) -> None:
-    """Put a whole folder in the place of another one."""
+    """Move a complete folder to the place of another one."""
     old = None
     if folder.exists():
         old = folder.with_name(f"part-{uuid.uuid4().hex[:12]}-{folder.name}")

@@ -15,22 +15,23 @@ import numpy as np
 from keras_fdkd.files import written_whole
 
 _SPEC = "spec.json"
-# What each row has besides the outputs, 8 bytes each; the last one makes a row whole. A mark tells
-# them from arrays of these names.
+# What each row has besides the outputs, 8 bytes each; the last one makes a row complete. The mark
+# distinguishes them from arrays with these names.
 CHECKS, INPUTS, KEYS = _TOLD = ("*checks", "*inputs", "*keys")
-# Names of ours, and of devices on Windows.
+# Names used here, and those of devices on Windows.
 _RESERVED = {"checks", "inputs", "keys", "con", "prn", "aux", "nul"}
 
 
 class RowFiles:
-    """The files of an `OutputStore`: named arrays, and three numbers that each row has besides.
+    """The files of an `OutputStore`: named arrays, and three numbers for each row besides.
 
     Args:
-        folder: Of the files; made when it is first written to.
-        names: Of the arrays. Defaults to `None`: those that the folder says, or of the first rows.
+        folder: Folder of the files; made when it is first written to.
+        names: Names of the arrays. Defaults to `None`: those recorded in the folder, or those of
+            the first rows.
 
     Raises:
-        ValueError: If the folder says other arrays.
+        ValueError: If the folder records other arrays.
     """
 
     def __init__(self, folder: Path, names: "Collection[str] | None" = None) -> None:
@@ -41,7 +42,7 @@ class RowFiles:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from writing; they wait. The lock dies with its process."""
+        """Keep other processes from writing; they wait. The lock ends with its process."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as lock:
             with contextlib.suppress(ImportError):  # Windows has no `fcntl`.
@@ -61,7 +62,7 @@ class RowFiles:
         self.spec = self._read_spec()
 
     def append(self, rows: dict[str, np.ndarray], told: dict[str, np.ndarray]) -> None:
-        """Add rows, `told` behind the arrays."""
+        """Add rows, with `told` after the arrays."""
         if self.spec is None:
             self.spec = {name: (x.shape[1:], x.dtype.name) for name, x in sorted(rows.items())}
             with written_whole(self.folder / _SPEC) as part:
@@ -75,7 +76,7 @@ class RowFiles:
             self._open[name].flush()
 
     def sync(self) -> None:
-        """Wait until all that was written is on the disk."""
+        """Wait until everything written is on disk."""
         for file in self._open.values():
             os.fsync(file.fileno())
 
@@ -93,7 +94,7 @@ class RowFiles:
                 raise broken(self.path(name), f"it has {found} of {rows} rows")
 
     def cut(self, rows: int) -> None:
-        """Leave this many rows in each file."""
+        """Keep this many rows in each file."""
         for name in self._all():
             path, size = self.path(name), rows * self._row_bytes(name)
             if path.exists() and path.stat().st_size != size:
@@ -104,7 +105,7 @@ class RowFiles:
         return {name: self._map(name, rows) for name in (self._all() if names is None else names)}
 
     def path(self, name: str) -> Path:
-        """Return the file of an array, whose name may be any text, on any file system."""
+        """Return the file of an array; its name may be any text, on any file system."""
         if name in _TOLD:
             return self.folder / f"{name[1:]}.bin"
         return self.folder / f"{stem_of(name)}.bin"
@@ -116,7 +117,7 @@ class RowFiles:
         return np.memmap(self.path(name), dtype, "r", shape=(rows, *shape))
 
     def _rows(self) -> dict[str, int]:
-        """Return how many whole rows each file has, where a row takes room."""
+        """Return how many complete rows each file has, where a row takes space."""
         if self.spec is None:
             return {}
         return {
@@ -153,7 +154,7 @@ class RowFiles:
 
 
 def stem_of(name: str) -> str:
-    """Return what the file of an array is called, of a name that may be any text.
+    """Return the name of an array's file, from the array's name, which may be any text.
 
     Example:
     >>> stem_of("features"), stem_of("layer:a/head")
@@ -166,7 +167,7 @@ def stem_of(name: str) -> str:
 
 
 def check_form(name: str, values: np.ndarray, shape: tuple[int, ...], dtype: str) -> None:
-    """Raise unless rows are of this shape and dtype, those of the rows before them."""
+    """Raise unless rows have this shape and dtype, those of the rows before them."""
     if (values.shape[1:], values.dtype.name) != (shape, dtype):
         raise ValueError(
             f"The teacher's output {name!r} changed from {dtype} of shape {shape} a sample to "
@@ -175,7 +176,7 @@ def check_form(name: str, values: np.ndarray, shape: tuple[int, ...], dtype: str
 
 
 def broken(path: Any, why: str) -> ValueError:
-    """Return the error of a file that cannot be trusted."""
+    """Return the error for a file that cannot be trusted."""
     first = Path(str(path).split(" or ")[0])
     return ValueError(
         "The teacher's outputs on disk are damaged. Delete the folder "

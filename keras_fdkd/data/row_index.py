@@ -9,7 +9,7 @@ class RowIndex:
     """Numbers by key, sorted once and then added to in pieces.
 
     Args:
-        keys: Shape `(rows,)`. Of equal keys the first one is found.
+        keys: Shape `(rows,)`. Of equal keys the first one counts.
         values: Shape `(rows,)`.
 
     Example:
@@ -41,7 +41,7 @@ class RowIndex:
     def add(self, keys: np.ndarray, values: np.ndarray) -> None:
         """Add keys that are not there yet."""
         self._recent.update(zip(keys.tolist(), values.tolist(), strict=True))
-        # Sorting anew each time the number has grown by half costs n log n in all.
+        # Sorting again each time the number has grown by half costs n log n in total.
         if len(self._recent) > max(_RECENT, len(self.keys) // 2):
             more = np.fromiter(self._recent, "uint64"), np.fromiter(self._recent.values(), "uint64")
             self.__init__(  # type: ignore[misc]

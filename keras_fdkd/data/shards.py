@@ -9,19 +9,20 @@ from keras_fdkd.processes import process
 
 
 def shard(data: Any) -> Any:
-    """Return a data set whose batches are this process's part of those of `data`.
+    """Return a data set whose batches are this process's part of the batches of `data`.
 
-    For PyTorch's processes (`torchrun`): each is to iterate over the same batches in the same
-    order (`fit(shuffle=False)`, since Keras would shuffle them in each process by itself), of which
-    it gets the rows that are its own. Where these are as many in each, a step of all processes is
-    that of one with the whole batch; losses that divide by the number of labels or by the sum of
-    weights do so for each part. Every process still reads whole batches: where reading is what
-    takes the time, give each a data set of its own, such as a `DataLoader` with PyTorch's
-    `DistributedSampler`. On TensorFlow and JAX, Keras spreads batches by itself.
+    For training with several PyTorch processes (`torchrun`). Each of them must iterate over the
+    same batches in the same order (`fit(shuffle=False)`, because Keras would shuffle them
+    differently in each process), and gets its own rows of each batch. If every process gets the
+    same number of rows, a step of all processes equals a step of one process with the whole batch;
+    losses that divide by the number of labels or by the sum of weights do so within each part.
+    Every process still reads whole batches: if reading is the slow part, give each process a data
+    set of its own, such as a `DataLoader` with PyTorch's `DistributedSampler`. On TensorFlow and
+    JAX, Keras spreads batches by itself.
 
     Args:
         data: A `keras.utils.PyDataset`, `tf.data.Dataset` or torch `DataLoader`, whose batches have
-            at least one row for each process.
+            at least one row per process.
 
     Returns:
         A data set of the same kind; `data` itself on other backends, or if this process trains

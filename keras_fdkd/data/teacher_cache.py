@@ -1,4 +1,4 @@
-"""cache_teacher: run the teacher once, and train on what it said."""
+"""cache_teacher: run the teacher once, and train from its saved outputs."""
 
 import hashlib
 from collections.abc import Mapping
@@ -32,67 +32,72 @@ def cache_teacher(
     key: str | None = None,
     augmented: bool = False,
 ) -> Any:
-    """Run the frozen teacher once and return the data with its outputs in place of its inputs.
+    """Run the frozen teacher once, and return the data with its outputs in place of its inputs.
 
-    `fit` then runs no teacher. **What augments the teacher's inputs is frozen**: each sample gets
-    the outputs of the one version that was seen here.
+    Use it if the teacher is slow and its inputs are not augmented: `fit` then does not run the
+    teacher. **Augmentation of the teacher's inputs is frozen**: each sample keeps the outputs of
+    the one version that was seen here.
 
     The outputs of a sample are found again by its `"index"`, or without one by the content of the
-    student's inputs: data sets may be shuffled. If the student's inputs are augmented at random,
-    or two samples have the same one, add `"index"`, the number of each sample.
+    student's inputs, so data sets may be shuffled. If the student's inputs are augmented at random,
+    or two samples have the same inputs, add `"index"`, the number of each sample.
 
     **Files.** With a `path`, outputs go to files, which are read as memory maps. (Keras may load
-    whole arrays that `fit` gets, on TensorFlow and of half precision: for outputs larger than
-    memory use a data set, which reads batches.) A process that is killed goes on where it was;
-    several may share a path, and a finished cache may lie on read-only storage.
+    whole arrays that `fit` gets, on TensorFlow and for half precision: for outputs larger than
+    memory use a data set, which reads batches.) If the process is killed, the next call resumes
+    where it was. Several processes may share a path, and a finished cache may lie on read-only
+    storage.
 
-    Kept apart, in folders of their own, are teachers of other weights, wiring or options, what is
-    read of the teacher, `dtype`, `key`, data sets with and without `"index"`, and arrays of other
-    contents. Not seen is code: if the `call` of a layer or a function of your own changes, give
-    another `key`. Data sets share what they have in common: training and validation data may go
-    to one path (with `"index"`: of numbers that are not the same ones), and of a data set that grew
-    only what is new runs through the teacher. Each sample's inputs of the teacher are compared with
-    those that it saw: of the first batch when the cache is opened, of all batches when there is
-    something to add and in training. Samples may be missing or changed in the middle of a data set
-    of as many batches as before: training says so, and `cache_teacher` then reads all of it.
+    Separate folders below `path` are used for teachers with other weights, wiring or options, for
+    other outputs of the teacher, another `dtype` or `key`, for data sets with and without
+    `"index"`, and for arrays with other contents. Code is not compared: if the `call` of a layer or
+    a function of your own changes, pass another `key`. Data sets share what they have in common:
+    training and validation data may use one path (with `"index"`: if no number occurs in both), and
+    if a data set grew, only the new samples run through the teacher. The teacher's inputs of each
+    sample are compared with those its outputs were computed from: for the first batch when the
+    cache is opened, for all batches when there is something to add, and in training. Samples may be
+    missing or changed in the middle of a data set that has as many batches as before: training then
+    raises an error, and the next `cache_teacher` reads all of it.
 
     Inputs that differ are read a second time. If they differ again, they are augmented at random,
-    and what was seen first stays; if not, samples were changed, which is an error. Augmentation
-    that is the same when a sample is read twice cannot be found out: pass `augmented=True`.
+    and the outputs that were computed first stay; if not, samples were changed, which is an error.
+    Augmentation that is the same when a sample is read twice cannot be detected: pass
+    `augmented=True`.
 
-    Each row has a checksum. It is compared when the row is first read, of arrays when the cache is
-    opened.
+    Each row has a checksum. It is compared when the row is first read; for arrays, when the cache
+    is opened.
 
-    **Without the teacher's inputs.** A data set whose `x` has `"index"` and `"student"` alone is
+    **Without the teacher's inputs.** A data set whose `x` has only `"index"` and `"student"` is
     joined with the outputs that data sets with `"index"` left at `path`. It loads nothing for the
     teacher.
 
     Args:
-        distiller: `CrossModalDistiller` (or `FrequencyDistiller`), which says what is read of its
-            teacher.
+        distiller: `CrossModalDistiller` (or `FrequencyDistiller`), which determines what is read of
+            its teacher.
         data: `{"teacher": ..., "student": ...}` of arrays, or a `keras.utils.PyDataset`,
             `tf.data.Dataset` or torch `DataLoader` of batches `(x, y)` or `(x, y, sample_weight)`
-            with such a dict as `x`. A data set runs from beginning to end. `"index"` is of whole
-            numbers >= 0, shape `(samples,)` or `(samples, 1)`.
+            with such a dict as `x`. A data set is read from beginning to end. `"index"` holds
+            integers >= 0, shape `(samples,)` or `(samples, 1)`.
         path: Local folder. Defaults to `None`: keep the outputs in memory.
-        dtype: `"float16"` or `"float32"`, how outputs are stored; half precision takes half of the
-            room and is not exact. Defaults to `None`: as the teacher computes them.
-        batch_size: Of the teacher over arrays. Defaults to `256`.
+        dtype: `"float16"` or `"float32"`, how outputs are stored; half precision takes half the
+            space and is not exact. Defaults to `None`: as the teacher computes them.
+        batch_size: Batch size of the teacher's pass over arrays. Defaults to `256`.
         verbose: 0 for no progress bar. Defaults to `1`.
-        key: Names the teacher's version. Needed with a `path` where the teacher holds weights that
+        key: Names the teacher's version. Required with a `path` if the teacher holds weights that
             Keras cannot see, such as those of a `keras.layers.TFSMLayer`. Defaults to `None`.
-        augmented: Boolean, whether the teacher's inputs in a data set are drawn at random: they are
-            not compared then. Defaults to `False`: compared, as said above.
+        augmented: Boolean, whether the teacher's inputs in a data set are drawn at random, so that
+            they are not compared. Defaults to `False`: compared, as described above.
 
     Returns:
-        The data with what the teacher said in place of its inputs; arrays for arrays (memory maps
+        The data with the teacher's outputs in place of its inputs; arrays for arrays (memory maps
         with a `path`), a `PyDataset` for a `PyDataset`, and so on.
 
     Raises:
-        ValueError: If an argument is not as said, the teacher needs a `key`, the data are empty,
-            two samples cannot be told apart, samples were changed behind a cache, files are torn or
-            edited, or samples without the teacher's inputs have no outputs at `path`. In training,
-            if a sample comes that was not seen here or has other inputs of the teacher.
+        ValueError: If an argument is not as described, the teacher needs a `key`, the data are
+            empty, two samples cannot be told apart, samples were changed after they were cached,
+            files are damaged or edited, or samples without the teacher's inputs have no outputs at
+            `path`. In training, if a sample occurs that was not seen here or has other inputs of
+            the teacher.
 
     Example:
     >>> import keras
@@ -133,7 +138,7 @@ def cache_teacher(
         store = _store(distiller, path, dtype, key, contents, names)
         if store.is_complete:
             store.open()
-            store.check_all()  # `fit` reads these rows by itself.
+            store.check_all()  # `fit` reads these rows directly.
         fill(store, distiller, dtype, reading, verbose, augmented=False)
         rest = {name: value for name, value in data.items() if name != TEACHER}
         return {**rest, TEACHER_OUTPUTS: {**rest.get(TEACHER_OUTPUTS, {}), **store.arrays}}
@@ -162,7 +167,7 @@ def _store(
 def _joined_arrays(
     distiller: Any, data: Any, path: "str | Path | None", dtype: str | None, key: str | None
 ) -> dict[str, Any]:
-    """Return arrays without the teacher's inputs together with the outputs at `path`."""
+    """Return arrays without the teacher's inputs, joined with the outputs at `path`."""
     check_samples(data)
     store = _store(distiller, path, dtype, key, INDEX, distiller._teacher.run_reads())
     store.open()

@@ -1,4 +1,4 @@
-"""teacher_identity: a name for what a teacher says, the same in every process."""
+"""teacher_identity: a name for a teacher's outputs, the same in every process."""
 
 import contextlib
 import hashlib
@@ -20,13 +20,13 @@ def teacher_identity(distiller: Any, key: str | None, reads: Collection[str], *f
     """Return a name for what is read of the distiller's teacher.
 
     It depends on the teacher's weights, its configuration (wiring and options) and what is read of
-    it. The names that Keras numbers (`dense_3`) count by their order alone.
+    it. Names that Keras numbers (`dense_3`) count only by their order.
 
     Args:
         distiller: With a frozen teacher.
         key: Names the version of a teacher whose weights or configuration Keras cannot see.
         reads: Names of what is stored.
-        *further: What else tells stores apart, in words for JSON.
+        *further: What else distinguishes stores, in a form for JSON.
 
     Raises:
         ValueError: If `key` is needed and missing.
@@ -54,11 +54,11 @@ def teacher_identity(distiller: Any, key: str | None, reads: Collection[str], *f
 
 
 def _config(teacher: keras.Model, key: str | None) -> tuple[Any, dict[str, str]]:
-    """Return the configuration, and the automatic names in it by what they are called there."""
+    """Return the configuration, and the automatic names in it with their replacements."""
     try:
         with _at_rest(teacher), described():
             config = json.loads(json.dumps(keras.saving.serialize_keras_object(teacher)))
-    except Exception as error:  # Layers of one's own may raise anything.
+    except Exception as error:  # Custom layers may raise anything.
         if key is None:
             raise ValueError(
                 f"The teacher '{teacher.name}' has no configuration that tells it from others: "
@@ -73,7 +73,7 @@ def _config(teacher: keras.Model, key: str | None) -> tuple[Any, dict[str, str]]
 
 @contextlib.contextmanager
 def _at_rest(teacher: keras.Model) -> Iterator[None]:
-    """Let modules of PyTorch, which write whether they ran in training, all say no."""
+    """Keep PyTorch modules in evaluation mode, because their configuration includes the mode."""
     wrappers = [
         layer for layer in layers_of(teacher) if type(layer).__name__ == "TorchModuleWrapper"
     ]
@@ -88,7 +88,7 @@ def _at_rest(teacher: keras.Model) -> Iterator[None]:
 
 
 def _collect(node: Any, names: dict[str, str]) -> None:
-    """Find the names that Keras gave, in the order in which they appear."""
+    """Find the names that Keras generated, in the order in which they appear."""
     if isinstance(node, dict):
         cls = _snake_case(str(node.get("class_name", "")))
         inner = node.get("config")
@@ -107,7 +107,7 @@ def _is_automatic(name: str, cls: str) -> bool:
 
 
 def _renamed(node: Any, names: dict[str, str]) -> Any:
-    """Return a configuration with its automatic names made equal, wherever a layer is meant."""
+    """Return a configuration with its automatic names unified, wherever they refer to a layer."""
     if isinstance(node, list):
         return [_renamed(value, names) for value in node]
     if not isinstance(node, dict):
@@ -132,7 +132,7 @@ def _layer(node: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
 
 
 def _references(node: Any, names: dict[str, str]) -> Any:
-    """Return nested references `[layer, node, tensor]` by the equal names."""
+    """Return nested references `[layer, node, tensor]` with the unified names."""
     if isinstance(node, dict):
         return {name: _references(value, names) for name, value in node.items()}
     if not isinstance(node, list):
@@ -143,7 +143,7 @@ def _references(node: Any, names: dict[str, str]) -> Any:
 
 
 def _shared_weights(teacher: keras.Model) -> list[list[int]]:
-    """Return which of the weights each layer has: which layers share them is part of the wiring."""
+    """Return the weights of each layer by number: which layers share them is part of the wiring."""
     places = {id(weight): place for place, weight in enumerate(teacher.weights)}
     return [
         [places.get(id(weight), -1) for weight in layer.weights] for layer in layers_of(teacher)

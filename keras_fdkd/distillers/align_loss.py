@@ -1,4 +1,4 @@
-"""The loss of the band classifiers: the compiled cross-entropy, on their logits."""
+"""The loss of the band classifiers: the compiled loss, on their logits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,13 +25,13 @@ _FUNCTIONS = {
 
 
 def resolve_align_loss(loss: Any) -> keras.losses.Loss:
-    """Return the loss on logits that judges the heads as `loss` judges the student.
+    """Return the loss on logits for the heads that corresponds to the student's `loss`.
 
     Args:
-        loss: The compiled loss: one of Keras, as an object, function or name.
+        loss: The compiled loss: one of Keras's, as an object, function or name.
 
     Returns:
-        Of a cross-entropy one of the same class, with its label smoothing and ignored class, on
+        For a cross-entropy, one of the same class, with its label smoothing and ignored class, on
         logits. `keras.losses.CTC` and losses of values, such as `"mse"`, as they are.
 
     Raises:
@@ -67,7 +67,7 @@ def _as_object(function: Any) -> keras.losses.Loss:
 
 
 def check_align_loss(loss: Any) -> None:
-    """Raise if a loss of one's own for the heads takes probabilities: heads give logits."""
+    """Raise if a custom loss for the heads takes probabilities: heads give logits."""
     config = loss.get_config() if type(loss) in CROSS_ENTROPIES else {}
     if config.get("from_logits") is False:
         raise ValueError(
@@ -77,7 +77,7 @@ def check_align_loss(loss: Any) -> None:
 
 
 def check_judged(predictions: Any, weight_name: str) -> None:
-    """Raise unless heads can judge as the student's own predictions are judged."""
+    """Raise unless heads can be trained with the loss of the student's own predictions."""
     shape = getattr(predictions, "shape", None)
     if shape is None or len(shape) < 2 or shape[-1] is None:
         raise ValueError(
@@ -90,7 +90,8 @@ def check_judged(predictions: Any, weight_name: str) -> None:
 def interleave(values: list[Any]) -> Any:
     """Return tensors of one shape `(batch, ...)` as one of `(values * batch, ...)`.
 
-    The rows of a sample stay together, and so on one device where batches are spread over several.
+    The rows of a sample stay together, and so on the same device where batches are spread over
+    several.
     """
     sizes = [
         ops.shape(values[0])[axis] if size is None else size
@@ -107,21 +108,21 @@ def summed(
     sample_weight: Any,
     count: int,
 ) -> Any:
-    """Return the sum of `count` losses, whose logits are interleaved; cross-entropies as one.
+    """Return the sum of `count` losses whose logits are interleaved; cross-entropies in one call.
 
     Args:
         loss: The loss of one head.
-        judge: From labels, logits and sample weights to its value.
+        judge: Function from labels, logits and sample weights to the loss.
         y: Labels of the samples.
         logits: `count` rows for each sample.
         sample_weight: Shape `(batch,)`, or `None`.
-        count: How many.
+        count: How many losses there are.
     """
-    if type(loss) not in CROSS_ENTROPIES:  # It may look at all rows together.
+    if type(loss) not in CROSS_ENTROPIES:  # It may treat all rows together.
         return sum(judge(y, logits[n::count], sample_weight) for n in range(count))
     if sample_weight is not None:
         sample_weight = ops.repeat(sample_weight, count, axis=0)
-        # Keras's masks of ignored positions meet weights of positions alone.
+        # Keras's masks of ignored positions work with weights of positions only.
         for _ in range(len(logits.shape) - 1 - len(sample_weight.shape)):
             sample_weight = ops.expand_dims(sample_weight, -1)
         sample_weight = sample_weight * ops.ones_like(logits[..., 0], dtype=sample_weight.dtype)

@@ -1,4 +1,4 @@
-"""BandPair: the bands of one feature of the teacher beside one of the student."""
+"""BandPair: the bands of one feature of the teacher, paired with one of the student."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from keras_fdkd.losses.cross_modal_loss import takes_argument
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
 from keras_fdkd.losses.reduction import masked_weights
 
-_BATCH = 32  # rows at a time, as Keras predicts
+_BATCH = 32  # rows at a time, like Keras's `predict`
 
 
 class BandPair:
@@ -25,10 +25,10 @@ class BandPair:
         keys: Names of the features among the outputs of the teacher's tap and of the student's.
         frequency: Splits and compares.
         projector: Built layer that brings the student's feature to the teacher's shape, or `None`.
-        heads: Of `"align"` and `"band_task"`, the classifier of each band; empty for none.
-        weight: Of this pair among several.
+        heads: For `"align"` and `"band_task"`, the classifier of each band; empty for none.
+        weight: Weight of this pair among several.
         is_masked: Whether one of the features carries a Keras mask.
-        is_aligned: Whether both have the same positions, so that one mask is that of both.
+        is_aligned: Whether both have the same positions, so that one mask serves both.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class BandPair:
         masks = masks_of(names, teacher, student)
         mask: Any = both(masks) if self.is_aligned else tuple(map(only, masks))
         if getattr(self.projector, "resamples_steps", False) and not self.is_aligned:
-            # All of the student's steps are valid after it.
+            # After it, all of the student's steps are valid.
             feature = self.projected(feature, training, mask[1])
             mask = (mask[0], None if mask[1] is None else fitted(mask[1], feature))
         else:
@@ -99,7 +99,7 @@ class BandPair:
         return self.projector(feature, training=training, **more)
 
     def predict(self, feature: np.ndarray, batch_size: int | None) -> np.ndarray:
-        """Return the student's feature as compared, computed batch by batch."""
+        """Return the student's feature as it is compared, computed batch by batch."""
         if self.projector is None:
             return feature
         size = batch_size or _BATCH
@@ -109,12 +109,12 @@ class BandPair:
     def losses_of(
         self, compared: Mapping[str, Any], sample_weight: Any, valid: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the losses of the bands and the mean cosine of each, by band.
+        """Return the losses of the bands and the mean cosine of each band.
 
         Args:
             compared: What `compare` returned.
             sample_weight: Of samples or positions, or `None`.
-            valid: What counts of them, or `None`.
+            valid: Which of them count, or `None`.
         """
         weight = times(sample_weight, compared["weight"])
         return self.frequency.compare(compared["bands"], weight, compared["mask"], valid)
@@ -122,7 +122,7 @@ class BandPair:
     def weight_of_labels(
         self, compared: Mapping[str, Any], sample_weight: Any, there: Any, labelled: Any
     ) -> Any:
-        """Return the weights with which the heads judge, of samples or positions, or `None`.
+        """Return the weights for the losses of the heads, of samples or positions, or `None`.
 
         Args:
             compared: What `compare` returned.
@@ -142,10 +142,10 @@ class BandPair:
         return masked_weights(ones, weight, mask, there, base=labelled)
 
     def check_heads(self, loss: Any) -> None:
-        """Raise if the heads give logits of positions, some of them padding, and `loss` sees all.
+        """Raise if heads give logits of positions, some of them padding, but `loss` uses all.
 
         Args:
-            loss: Of the heads.
+            loss: The loss of the heads.
         """
         if self.is_masked and self._judges_positions() and type(loss) not in CROSS_ENTROPIES:
             raise ValueError(
@@ -158,7 +158,7 @@ class BandPair:
         return self._judges(None)
 
     def _judges(self, positions: Any) -> bool:
-        """Whether the heads judge positions: these, or any if `None`."""
+        """Whether the heads classify positions: these ones, or any if `None`."""
         heads = [*self.align_heads.values(), *self.band_task_heads.values()]
         found = [head.positions for head in heads if head.positions is not None]
         if positions is None or not found:

@@ -1,4 +1,4 @@
-"""The pairs of features of a distiller: where they are read, and what they are made of."""
+"""The pairs of features of a distiller: where they are read, and what they consist of."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,17 +21,17 @@ def keys_of(count: int) -> list[str]:
 
 
 def ends_of(count: int) -> list[str]:
-    """Return what ends the names of the logs of each pair."""
+    """Return the endings of the log names of each pair."""
     return [""] if count == 1 else [f"_{n + 1}" for n in range(count)]
 
 
 def as_pairs(teacher: Any, student: Any, names: Sequence[str]) -> tuple[list[Any], list[Any]]:
-    """Return where each pair of features is read of the teacher and of the student.
+    """Return where each pair of features is read in the teacher and in the student.
 
     Args:
         teacher: A place, or a list of places.
-        student: The same. One place stands beside each of the other side.
-        names: Of the teachers, if there are several.
+        student: The same. A single place is paired with each place of the other side.
+        names: Names of the teachers, if there are several.
 
     Raises:
         ValueError: If the lists differ in length, or are empty.
@@ -57,14 +57,14 @@ def make_pairs(
     pair_weights: Any,
     heads: Mapping[str, keras.KerasTensor],
 ) -> list[BandPair]:
-    """Return the pairs, with projectors and classifiers of their own.
+    """Return the pairs, each with its own projector and classifiers.
 
     Args:
-        frequencies: What splits and compares, of each pair.
-        specs: Symbolic outputs of teacher and student, as compared.
-        projector: For all pairs, or a list of one for each.
-        pair_weights: List of numbers > 0, or `None`: ones.
-        heads: The student's predictions by the kind of the heads that judge as they are judged.
+        frequencies: For each pair, what splits and compares.
+        specs: Symbolic outputs of teacher and student, as they are compared.
+        projector: For all pairs, or a list with one for each.
+        pair_weights: List of numbers > 0, or `None`: all 1.
+        heads: For each kind of heads, the student's predictions, whose loss the heads use.
 
     Raises:
         ValueError: If a list has another length, or features do not fit.
@@ -119,7 +119,7 @@ def _pair(
     positions = teacher.shape[1:-1]
     known = None not in positions or not is_masked
     projector = resolve_projector(projector, teacher, student)
-    frequency.split(teacher)  # A cutoff that leaves a band empty is refused here.
+    frequency.split(teacher)  # Raises for a cutoff that leaves a band empty.
     end = f"_{number + 1}" if number else ""
     made = {
         kind: {band: _head(f"{kind}{end}_{band}", predictions, teacher) for band in frequency.bands}

@@ -1,4 +1,4 @@
-"""C2KDDistiller: cross-modal distillation with a teacher that is trained along."""
+"""C2KDDistiller: cross-modal distillation with a teacher that is trained too."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,34 +36,38 @@ _CATEGORICAL = (
 class C2KDDistiller(CrossModalDistiller):
     """Train a student with a teacher of another modality that learns from it in turn (C2KD).
 
-    A proxy, a small classifier on an inner feature, stands beside each model. Model and proxy
+    For classification with modalities so different that a student cannot follow a fixed teacher, if
+    the teacher may change and can run in each step.
+
+    Next to each model stands a proxy, a small classifier on an inner feature. Model and proxy
     follow each other's predictions, and the proxies follow each other's across the modalities, in
     both directions, but only for samples whose classes they rank alike (Kendall's tau-b above
-    `krc`) and only in the classes that are wrong (the true class's logit is set to 0):
+    `krc`), and only in the classes other than the true one (its logit is set to 0)::
 
         loss = task_loss + teacher_loss + student_proxy_loss + student_feedback_loss
                + teacher_proxy_loss + teacher_feedback_loss + cross_student_loss
                + cross_teacher_loss
 
-    **The teacher is changed**: it is trained in place, batch normalization and dropout in training
-    mode. Clone it first to keep it as it was. Start from a teacher trained on its own.
+    **The teacher is changed**: it is trained in place, with batch normalization and dropout in
+    training mode. Clone it first if you need it as it was. Start from a teacher trained on its own.
 
     Args:
         teacher: Built `keras.Model` with logits of shape `(batch, classes)` and weights to train.
-        student: Built `keras.Model` with as many logits, and inputs of its own.
-        teacher_features, student_features: Where the proxies read, see
-            `keras_fdkd.features.FeatureTap`: a vector, sequence or map of shape
-            `(batch, ..., channels)`, averaged over the axes between. Default to `None`, the input
-            of the last `Dense` layer; the authors read the third of four residual stages.
-        krc: Float in [-1, 1), the Kendall rank correlation above which a sample is distilled
-            across the modalities. Defaults to `0.0`, as in the authors' code.
+        student: Built `keras.Model` with the same number of logits, and its own inputs.
+        teacher_features: Where the teacher's proxy reads, see `keras_fdkd.features.FeatureTap`: a
+            vector, sequence or map of shape `(batch, ..., channels)`, averaged over the axes
+            between. Defaults to `None`, the input of the last `Dense` layer; the authors read the
+            third of four residual stages.
+        student_features: The same for the student's proxy. Defaults to `None`.
+        krc: Float in [-1, 1), the Kendall rank correlation above which a sample is distilled across
+            the modalities. Defaults to `0.0`, as in the authors' code.
         **kwargs: See `keras.Model`.
 
     Logs:
-        `loss`; `task_loss` and `teacher_loss`, the compiled cross-entropy of both; the six
-        divergences of `keras_fdkd.distillers.c2kd_terms.bidirectional_terms`; `selected`, the share
-        of samples distilled across the modalities; and the compiled metrics, of the student.
-        `task_loss` holds what regularizers of both models add.
+        `loss`; `task_loss` and `teacher_loss`, the compiled cross-entropy of student and teacher;
+        the six divergences named in the sum above; `selected`, the share of samples distilled
+        across the modalities; and the compiled metrics, of the student. `task_loss` includes what
+        the regularizers of both models add.
 
     Labels are class indices or one-hot. With `ignore_class=-1` in the compiled loss, the label -1
     marks unlabelled samples, which take part in all divergences.
@@ -116,7 +120,7 @@ class C2KDDistiller(CrossModalDistiller):
         check_model(student, STUDENT)
         if not is_number(krc) or not -1 <= krc < 1:
             raise ValueError(f"`krc` must be a number in [-1, 1). Received: krc={krc!r}.")
-        # Loss scaling follows the policy, and here both models train.
+        # Loss scaling follows the dtype policy, and here both models train.
         scaled = [m.dtype_policy for m in (student, teacher) if m.dtype_policy.name == _HALF]
         kwargs.setdefault("dtype", (scaled or [student.dtype_policy])[0])
         super().__init__(
@@ -157,7 +161,7 @@ class C2KDDistiller(CrossModalDistiller):
 
     @property
     def krc(self) -> float:
-        """The rank correlation above which samples are distilled; fixed when the step compiles."""
+        """The rank correlation above which samples are distilled; fixed once the step compiles."""
         return self._krc
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -167,6 +171,7 @@ class C2KDDistiller(CrossModalDistiller):
             ValueError: If `loss` is not a categorical cross-entropy on logits.
         """
         super().compile(*args, **kwargs)
+        # If the new loss is refused, that of an earlier `compile` must not stay.
         self._align_loss = None
         loss = loss_of_output(self.loss, None)
         if type(loss) not in _CATEGORICAL or not loss.get_config()["from_logits"]:
@@ -200,7 +205,7 @@ class C2KDDistiller(CrossModalDistiller):
         return proxy(outputs[FEATURES], training=training, **masked)
 
     def predict_teacher(self, inputs: Any, batch_size: int | None = None) -> dict[str, Any]:
-        """Refuse: the teacher changes with each step."""
+        """Refuse: the teacher changes in each step."""
         return refuse_outputs()
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -225,7 +230,7 @@ class C2KDDistiller(CrossModalDistiller):
         return {name: (1.0, value) for name, value in terms.items()}, {"selected": share}
 
     def _target(self, y: Any) -> Any:
-        """Where the true class is, boolean of shape `(batch, classes)`."""
+        """Return where the true class is, boolean of shape `(batch, classes)`."""
         classes = ops.arange(self._student_tap.spec[PREDICTIONS].shape[-1], dtype="int32")
         if isinstance(self._align_loss, keras.losses.CategoricalCrossentropy):
             true = ops.cast(ops.argmax(y, axis=-1), "int32")[:, None]

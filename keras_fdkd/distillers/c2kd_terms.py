@@ -18,27 +18,26 @@ def bidirectional_terms(
 ) -> tuple[dict[str, Any], Any]:
     """Return the six divergences of C2KD and which samples are distilled across modalities.
 
-    Each is `mean(KL(softmax(constant followed) || softmax(follower)))` over the whole batch:
+    Each is `mean(KL(softmax(followed) || softmax(follower)))` over the whole batch, with the
+    followed logits held constant. By name, followed and follower:
 
-    | name | followed | follower |
-    |---|---|---|
-    | `student_proxy_loss` | student | student's proxy |
-    | `student_feedback_loss` | student's proxy | student |
-    | `teacher_proxy_loss` | teacher | teacher's proxy |
-    | `teacher_feedback_loss` | teacher's proxy | teacher |
-    | `cross_student_loss` | teacher's proxy | student's proxy |
-    | `cross_teacher_loss` | student's proxy | teacher's proxy |
+    - `student_proxy_loss`: the student, and its proxy;
+    - `student_feedback_loss`: the student's proxy, and the student;
+    - `teacher_proxy_loss`: the teacher, and its proxy;
+    - `teacher_feedback_loss`: the teacher's proxy, and the teacher;
+    - `cross_student_loss`: the teacher's proxy, and the student's proxy;
+    - `cross_teacher_loss`: the student's proxy, and the teacher's proxy.
 
-    The last two count selected samples alone, and see the true class's logit as 0.
+    The last two count only selected samples, and see the true class's logit as 0.
 
     Args:
         logits: `"student"`, `"teacher"`, `"student_proxy"` and `"teacher_proxy"`, each of shape
             `(batch, classes)`.
         target: Boolean, shape `(batch, classes)`, true at the true class; a row without one is an
             unlabelled sample.
-        krc: Float, a sample is selected where Kendall's tau-b of the proxies is above it.
+        krc: Float; a sample is selected where Kendall's tau-b of the proxies is above it.
         sample_weight: Shape `(batch,)`, or `None`.
-        dtype: Of the divergences. Defaults to `keras.config.floatx()`.
+        dtype: Dtype of the divergences. Defaults to `keras.config.floatx()`.
 
     The selection takes memory of `batch * classes`, see `kendall`. Infinite logits are bounded, as
     in `kl_divergence`.
@@ -56,6 +55,7 @@ def bidirectional_terms(
     """
     divergence = _Divergence(name="divergence", dtype=dtype)
     excess, scale = kendall(logits["teacher_proxy"], logits["student_proxy"])
+    # Not divided, so that rounding cannot lift a tau over the threshold.
     selected = ops.logical_and(excess > krc * scale, scale > 0)
     chosen = ops.cast(selected, divergence.dtype)
     if sample_weight is not None:

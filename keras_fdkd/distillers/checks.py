@@ -24,7 +24,7 @@ def check_weights(**weights: Any) -> None:
 
 
 def check_feature(feature: keras.KerasTensor, axis: Axis, role: str) -> None:
-    """Raise unless `feature` is one tensor of each sample that can be split along `axis`.
+    """Raise unless `feature` is one tensor with a row per sample that can be split along `axis`.
 
     Sizes other than the last may be unknown until it runs.
     """
@@ -58,7 +58,7 @@ def check_input_names(student: keras.Model) -> None:
 def check_names(
     terms: Collection[str], outputs: Sequence[str] | None, metrics: Sequence[Any]
 ) -> None:
-    """Raise if a metric, or the loss of an output, has the name of a term: one would vanish.
+    """Raise if a metric, or the loss of an output, has the name of a term, which would be lost.
 
     Args:
         terms: Names of the terms in the logs.

@@ -1,4 +1,4 @@
-"""ChosenOutput: of models with several outputs, the one that the terms of distillation are of."""
+"""ChosenOutput: of models with several outputs, the one that the distillation terms use."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,16 +10,16 @@ from keras_fdkd.features import PREDICTIONS, FeatureTap
 
 
 class ChosenOutput:
-    """Picks one output of the student, and of a teacher that has one of this name.
+    """Picks one output of the student, and of a teacher that has an output with this name.
 
     Args:
-        name: Of the output, or `None`: the only one that has the shape of the teacher's.
+        name: Name of the output, or `None` for the only one with the shape of the teacher's.
         student: The student's tap.
         teacher_spec: Symbolic outputs of the teacher.
         teacher_model: The teacher, if it is one model.
 
     Attributes:
-        name: The name, or `None`: there is one output, or none fits.
+        name: The name, or `None` if there is one output, or none fits.
 
     Raises:
         ValueError: If the student has no such output.
@@ -53,7 +53,7 @@ class ChosenOutput:
             self.name = fits[0] if len(fits) == 1 else None
 
     def outputs(self, outputs: Mapping[str, Any], of_teacher: bool = False) -> dict[str, Any]:
-        """Return outputs of a tap whose predictions are those of the chosen output."""
+        """Return the outputs of a tap, with the chosen output as its predictions."""
         names = self._teacher_names if of_teacher else self._names
         if self.name is None or PREDICTIONS not in outputs:
             return dict(outputs)
@@ -62,13 +62,13 @@ class ChosenOutput:
         return {**outputs, PREDICTIONS: _pick(outputs[PREDICTIONS], self.name, names)}
 
     def labels(self, y: Any) -> Any:
-        """Return labels, or weights, of the chosen output."""
+        """Return the labels, or weights, of the chosen output."""
         return y if self.name is None else _pick(y, self.name, self._names)
 
     def loss(self, loss: Any) -> Any:
         """Return the compiled loss of the chosen output."""
         if self.name is not None and not isinstance(loss, Mapping):
-            return _pick(loss, self.name, self._names)  # One loss serves all outputs.
+            return _pick(loss, self.name, self._names)  # A single loss serves all outputs.
         return loss_of_output(loss, self.name)
 
 
@@ -77,7 +77,7 @@ def _pick(nested: Any, name: str, names: tuple[str, ...]) -> Any:
         return nested.get(name)
     if isinstance(nested, (list, tuple)) and len(nested) == len(names) and name in names:
         return nested[names.index(name)]
-    return nested  # One for all.
+    return nested  # One for all outputs.
 
 
 def _names_of(model: keras.Model, predictions: Any) -> tuple[str, ...]:

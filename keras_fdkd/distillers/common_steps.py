@@ -1,4 +1,4 @@
-"""CommonSteps: sequences of both sides, resampled to one number of steps before they compare."""
+"""CommonSteps: sequences of both sides, resampled to the same number of steps for comparison."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -18,14 +18,14 @@ class CommonSteps:
     """Resamples the valid part of each sequence that is compared.
 
     Args:
-        steps: Number of steps, `"teacher"` for that of the teacher's outputs, or `None`: nothing
-            is resampled.
+        steps: Number of steps, `"teacher"` for that of the teacher's outputs, or `None` to resample
+            nothing.
         teacher: Names of what is read of the teacher, and all its outputs, symbolic.
-        student: The same of the student.
-        dtype: Of the resampled sequences.
+        student: The same for the student.
+        dtype: Dtype of the resampled sequences.
 
     Raises:
-        ValueError: If `steps` is something else, no output is a sequence, or the teacher's have no
+        ValueError: If `steps` is anything else, no output is a sequence, or the teacher's have no
             known common number of steps.
     """
 
@@ -72,7 +72,7 @@ class CommonSteps:
     def __call__(
         self, teacher: dict[str, Any], student: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the outputs of both taps, sequences in one number of steps."""
+        """Return the outputs of both taps, with sequences in the same number of steps."""
         resample = self._resample
         if resample is None:
             return teacher, student
@@ -87,7 +87,7 @@ class CommonSteps:
         return self._resample is not None and name in self._names[1]
 
     def weights(self, sample_weight: Any) -> Any:
-        """Return weights as they apply to resampled sequences: those of samples."""
+        """Return weights as they apply to resampled sequences: one per sample."""
         return sample_weight if self._resample is None else per_sample(sample_weight)
 
 
@@ -111,7 +111,7 @@ def _symbolic(steps: int, spec: dict[str, Any], names: list[str]) -> dict[str, A
     for name in names:
         shape = (spec[name].shape[0], steps, spec[name].shape[2])
         spec[name] = keras.KerasTensor(shape, spec[name].dtype, name=spec[name].name)
-        spec.pop(mask_key(name), None)  # All that is left is whether a sample has any step.
+        spec.pop(mask_key(name), None)  # What remains is whether a sample has any step.
     return spec
 
 

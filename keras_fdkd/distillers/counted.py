@@ -10,10 +10,10 @@ class Counted(NamedTuple):
     """What counts for the terms of distillation.
 
     Attributes:
-        labels: -1 for none.
+        labels: Labels, -1 where there is none.
         weight: `sample_weight`, shape `(batch,)` or `(batch, ...)`, or `None`.
         valid: 0 or 1 for each position, shape `(batch, ...)`, or `None`: all count.
-        labelled: Where there are labels, shape of the labels, or `None`: everywhere.
+        labelled: Where there are labels, in the shape of the labels, or `None`: everywhere.
     """
 
     labels: Any
@@ -23,11 +23,11 @@ class Counted(NamedTuple):
 
 
 def counted(y: Any, sample_weight: Any, ignore_class: int | None, size: Any) -> Counted:
-    """Return labels, weights and what is valid, for the terms of distillation.
+    """Return labels, weights and validity for the terms of distillation.
 
-    Where labels are of positions (frames, pixels, tokens), those that the compiled loss ignores
-    count in no term: void pixels, padding. A sample without any label is something else, and
-    teaches as a whole: that is what unlabelled pairs are for.
+    If there are labels of positions (frames, pixels, tokens), positions that the compiled loss
+    ignores, such as void pixels and padding, count in no term. A sample without any label is
+    different: all of it counts, because unlabelled pairs are there to be learned from.
 
     Args:
         y: Labels of the student's task, or `None`.
@@ -54,14 +54,14 @@ def counted(y: Any, sample_weight: Any, ignore_class: int | None, size: Any) -> 
 
 
 def per_sample(weight: Any) -> Any:
-    """Return one weight a sample: the mean over its positions."""
+    """Return one weight per sample: the mean over its positions."""
     if weight is None or len(weight.shape) < 2:
         return weight
     return ops.mean(weight, axis=tuple(range(1, len(weight.shape))))
 
 
 def plain_weight(sample_weight: Any, size: Any) -> Any:
-    """Return weights of known rank, without axes of size 1 at the end."""
+    """Return weights with a known rank, without axes of size 1 at the end."""
     if sample_weight is None:
         return None
     if keras.tree.is_nested(sample_weight):
@@ -72,7 +72,7 @@ def plain_weight(sample_weight: Any, size: Any) -> Any:
         )
     shape = getattr(sample_weight, "shape", None)
     if shape is None or getattr(shape, "rank", 0) is None:
-        # TensorFlow's adapters give weights of unknown rank: those of samples.
+        # TensorFlow's data adapters lose the rank of sample weights.
         return ops.mean(ops.reshape(sample_weight, (size, -1)), axis=-1)
     weight = ops.convert_to_tensor(sample_weight)
     while len(weight.shape) > 1 and weight.shape[-1] == 1:

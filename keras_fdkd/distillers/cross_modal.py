@@ -36,7 +36,7 @@ from keras_fdkd.features import FEATURES, PREDICTIONS
 _LOSSES = "losses"
 #: Where `terms` finds what counts: a `Counted`, and which samples have labels.
 COUNTED = "counted"
-_NO_MEANS = ("sum", "mean_with_sample_weight")  # They need no share of what counts.
+_NO_MEANS = ("sum", "mean_with_sample_weight")  # These need no share of what counts.
 
 
 _METRICS = ("metrics", "weighted_metrics")
@@ -44,65 +44,72 @@ _METRICS = ("metrics", "weighted_metrics")
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class CrossModalDistiller(PairedModel):
-    """Train a student with a frozen teacher that sees another modality, using any losses.
+    """Train a student with a frozen teacher of another modality, using any combination of losses.
 
-    `loss = task_loss + sum(weight * distillation_loss)`, with one teacher pass and one student
-    pass a step. The losses are `keras.distillation.DistillationLoss` objects: Keras's own
-    `LogitsDistillation` and `FeatureDistillation`, those of `keras_fdkd.losses`, or yours.
-    Gradient, loss scaling, distribution, optimizer and metrics are those of Keras's own training
-    step.
+    For every task, and every method that has no distiller class of its own: pass losses from
+    `keras_fdkd.losses` (such as `KD` for classes, `BinaryKD` for independent labels, `PKD` for
+    features of any task), Keras's own `LogitsDistillation` and `FeatureDistillation`, or yours. Any
+    `keras.distillation.DistillationLoss` will do.
+
+    `loss = task_loss + sum(weight * distillation_loss)`, with one teacher pass and one student pass
+    per step. Gradient, loss scaling, distribution, optimizer and metrics are those of Keras's own
+    training step.
 
     A layer name in a loss may be a path through nested models (`"backbone/pool"`). Without one,
     Keras's losses compare the predictions; those of `keras_fdkd.losses` compare the predictions
-    (which must be logits) or the features, as each says.
+    (which must be logits) or the features, as each of them documents.
 
-    Of several teachers, given as a dict, each loss names its own: `teacher_layer_name="video"` for
-    what it compares by default, `"video:backbone/pool"` for a layer.
+    With several teachers, given as a dict, each loss names its own: `teacher_layer_name="video"`
+    for what the loss compares by default, `"video:backbone/pool"` for a layer.
 
-    A subclass may add terms: `compare` says what to compare (trainable layers run there) and
-    `terms` how to score it.
+    A subclass may add terms: `compare` returns what to compare (trainable layers run there), and
+    `terms` scores it.
 
     Args:
         teacher: Built `keras.Model`. It runs in inference mode, and nothing changes it: neither its
             weights, nor its `trainable` flags, nor the state of its layers. Or a
-            `keras_fdkd.RecordedTeacher`, of which the data bring the outputs; or a dict of several
-            teachers by name, whose inputs the data bring by the same names.
-        student: Built `keras.Model` with inputs of its own.
+            `keras_fdkd.RecordedTeacher`, whose outputs the data bring; or a dict of several
+            teachers by name, whose inputs the data bring under the same names.
+        student: Built `keras.Model` with its own inputs.
         losses: List of `keras.distillation.DistillationLoss`. Defaults to `None`, for subclasses
             that add terms of their own.
-        loss_weights: List of numbers >= 0, one for each of `losses`. Defaults to `None`: ones. They
-            may change while training: `distiller.term_weights["kd_loss"] = 0.5`. The weight of the
-            task loss is `compile(loss_weights=...)`.
-        teacher_features, student_features: Where to read the feature of each model, see
-            `keras_fdkd.features.FeatureTap`.
+        loss_weights: List of numbers >= 0, one for each of `losses`. They may change during
+            training: `distiller.term_weights["kd_loss"] = 0.5`. The weight of the task loss is
+            `compile(loss_weights=...)`. Defaults to `None`: all 1.
+        teacher_features: Where to read the teacher's feature, see `keras_fdkd.features.FeatureTap`.
+            Defaults to `None`: the input of the `Dense` layer that makes the predictions.
+        student_features: The same for the student. Defaults to `None`.
         logs: Names of the terms and monitors that `terms` returns; they appear in the logs besides
             `task_loss` and one term for each of `losses`, such as `logits_distillation_loss`.
-        term_weights: Dict of numbers >= 0 by the name of a term that `terms` returns; it reads them
-            as `self.term_weights.tensor(name)`, and they may change while training. Defaults to
+            Defaults to `()`.
+        term_weights: Dict of numbers >= 0 by the name of a term that `terms` returns. It reads them
+            as `self.term_weights.tensor(name)`, and they may change during training. Defaults to
             `None`: none.
-        time_steps: Where outputs that are compared are sequences `(batch, time, dim)`, the number
-            of steps to which the valid part of each, on both sides, is resampled first
-            (`keras_fdkd.layers.StepResampler`), so that sequences of other lengths and rates can be
-            compared step by step; `"teacher"` for that of the teacher's outputs. Weights of steps
-            then count by their mean. Defaults to `None`: sequences are compared as they are.
-        task_output: Of a student with several outputs, the name of the one whose predictions,
-            labels and weights the terms are about. Defaults to `None`: the one that has the shape
-            of the teacher's, if there is one.
+        time_steps: If compared outputs are sequences `(batch, time, dim)`, the number of steps to
+            which the valid part of each, on both sides, is resampled first
+            (`keras_fdkd.layers.StepResampler`), so that sequences of different lengths and rates
+            can be compared step by step; `"teacher"` for the number of steps of the teacher's
+            outputs. Weights of steps then count by their mean. Defaults to `None`: sequences are
+            compared as they are.
+        task_output: If the student has several outputs, the name of the one whose predictions,
+            labels and weights the terms use. Defaults to `None`: the one that has the shape of the
+            teacher's, if there is exactly one.
         **kwargs: See `keras.Model`.
 
-    Samples without labels teach too: label -1 with `ignore_class=-1` in the compiled loss for
-    classes; for values and for independent labels NaN in all labels of a sample, with metrics
-    passed as `weighted_metrics`, which leave such samples out; all of them with no compiled loss.
+    Samples without labels are learned from too. For classes, give them the label -1 and compile a
+    loss with `ignore_class=-1`. For values and for independent labels, make all labels of a sample
+    NaN and pass metrics as `weighted_metrics`, which leave such samples out. To train without any
+    labels, compile without a loss.
 
     Weights and masks: `sample_weight`, of samples or of positions (frames, pixels, tokens), weighs
-    every term; Keras masks of the compared outputs leave padding out of it. Where labels are of
-    positions, those that the compiled loss ignores (`ignore_class`) count in no term; a sample
-    without any label teaches as a whole.
+    every term; Keras masks of the compared outputs leave padding out. If there are labels of
+    positions, positions that the compiled loss ignores (`ignore_class`) count in no term, except in
+    a sample without any label, all of which counts.
 
     Raises:
         ValueError: If a model is not a built `keras.Model`, a feature cannot be found, outputs do
             not fit a loss, there is nothing to distil, or the models share layers. At `compile`, if
-            the loss is of another kind of task than a distillation loss. In training with sample
+            the loss is for another kind of task than a distillation loss. In training with sample
             weights, if a loss is Keras's own: those cannot take them.
 
     Example:
@@ -118,7 +125,7 @@ class CrossModalDistiller(PairedModel):
     >>> sorted(distiller.fit(x, np.zeros(8, "int32"), verbose=0).history)
     ['logits_distillation_loss', 'loss', 'task_loss']
 
-    Terms of one's own:
+    Terms of your own:
 
     >>> class FeatureDistiller(CrossModalDistiller):
     ...     def compare(self, teacher, student, training):
@@ -133,7 +140,7 @@ class CrossModalDistiller(PairedModel):
     ['cosine_loss', 'loss', 'task_loss']
     """
 
-    _losses_argument = "losses"  # what a subclass calls it, for messages
+    _losses_argument = "losses"  # its name in a subclass, for messages
 
     def __init__(
         self,
@@ -211,12 +218,12 @@ class CrossModalDistiller(PairedModel):
         self.built = True
 
     def _feature_reads(self, role: str, where: Any) -> dict[str, Any]:
-        """Return the names under which features of a side are read, with the places."""
+        """Return the names under which features of a side are read, with their places."""
         return {FEATURES: where}
 
     @property
     def adapters(self) -> dict[str, keras.Layer]:
-        """The trainable layers of the losses that have some, by the name of the loss."""
+        """The trainable layers of the losses that have one, by the name of the loss."""
         names = self._loss_terms.losses
         found = {name: getattr(self, f"{name}_adapter", None) for name in names}
         return {name: adapter for name, adapter in found.items() if adapter is not None}
@@ -226,7 +233,7 @@ class CrossModalDistiller(PairedModel):
     ) -> dict[str, Any]:
         """Return what the terms need, from the outputs of both taps. Runs inside `call`.
 
-        Hand `training` on to layers that ask for it: on JAX they cannot find it out themselves.
+        Pass `training` on to layers that take it: on JAX they cannot find it out themselves.
         """
         return {}
 
@@ -241,7 +248,7 @@ class CrossModalDistiller(PairedModel):
         student = self._student_tap(student_inputs, training=training)
         if not has_teacher_outputs(inputs):
             return student[PREDICTIONS]
-        check_samples(inputs)  # A row of one side would be compared with all of the other.
+        check_samples(inputs)  # Else one row could be compared with all of the other.
         weight = inputs.get(TEACHER_WEIGHT)
         teacher = self._teacher.in_call(inputs[TEACHER_OUTPUTS], training, weight)
         teacher = with_samples_of(inputs[STUDENT], teacher)
@@ -260,11 +267,12 @@ class CrossModalDistiller(PairedModel):
         """Configure training, see `keras.Model.compile`.
 
         Raises:
-            ValueError: If the loss is of another kind of task than a distillation loss, as values
-                are for one of classes; or a metric has the name of a term.
+            ValueError: If the loss is for another kind of task than a distillation loss, such as
+                one for values next to one for classes; or a metric has the name of a term.
         """
         super().compile(*args, **kwargs)
         self._output_checks.check_compiled(self.loss)
+        # `compile` also takes these by position.
         given = dict(zip(("optimizer", "loss", "loss_weights", *_METRICS), args, strict=False))
         predictions = self._student_tap.spec[PREDICTIONS]
         outputs = (
@@ -304,7 +312,7 @@ class CrossModalDistiller(PairedModel):
             found = counted(y, given, ignored_class(loss), size)
             weight, valid = map(self._steps.weights, (found.weight, found.valid))
             of_losses = compared.pop(_LOSSES, {})
-            # Labels of steps do not belong to steps that were resampled.
+            # Labels of steps do not fit steps that were resampled.
             labels = None if self._steps.moves(PREDICTIONS) else found.labels
             added = self._loss_terms.terms(of_losses, self.term_weights, labels, weight, valid)
             compared[COUNTED] = found._replace(weight=weight, valid=valid), there
@@ -323,7 +331,7 @@ class CrossModalDistiller(PairedModel):
         return total
 
     def _weight_of_terms(self, sample_weight: Any, valid: Any, teacher_weight: Any) -> Any:
-        """Return the weights of samples that `terms` gets: those of the teacher among them."""
+        """Return the weights of samples for `terms`, with those of the teacher included."""
         if (
             isinstance(teacher_weight, Mapping)
             and type(self).terms is not CrossModalDistiller.terms
@@ -337,7 +345,7 @@ class CrossModalDistiller(PairedModel):
         return scaled(sample_weight, of_one, valid)
 
     def _label_loss(self, y: Any, logits: Any, sample_weight: Any) -> Any:
-        """Return the cross-entropy of the logits that a subclass adds."""
+        """Return the loss of the logits that a subclass adds, compared with labels."""
         return self._align_loss(y, logits, sample_weight=_copies(sample_weight))
 
     def _compared_logits(self) -> frozenset[str]:
@@ -348,7 +356,7 @@ class CrossModalDistiller(PairedModel):
         self._output_checks.check_values(x)
 
     def _task_loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
-        """What plain training of the student would minimize."""
+        """Return what plain training of the student would minimize."""
         if self.loss is None and not self.losses:
             return ops.zeros(())
         return super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -359,7 +367,7 @@ class CrossModalDistiller(PairedModel):
             y, there = labelled(y)
             sample_weight = of_labelled(sample_weight, there, y, is_mean=False)
         logs = super().compute_metrics(x, y, predictions, sample_weight)
-        if compared is None:  # The student alone: its task is all there is to report.
+        if compared is None:  # The student alone: only its task can be reported.
             of_pairs = set(self._term_means.names) - {"task_loss"}
             logs = {name: logs[name] for name in logs if name not in of_pairs}
         return logs
@@ -379,7 +387,7 @@ class CrossModalDistiller(PairedModel):
             "loss_weights": [self.term_weights[f"{name}_loss"] for name in self._loss_terms.losses],
         }
         if type(self).__init__ is CrossModalDistiller.__init__:
-            # A subclass with its own arguments knows which it has.
+            # A subclass with its own arguments stores these itself.
             config["logs"] = self._logs
             own = set(self.term_weights) - {f"{name}_loss" for name in self._loss_terms.losses}
             config["term_weights"] = {name: self.term_weights[name] for name in own} or None
@@ -405,19 +413,19 @@ def _split(x: Any, y_pred: Any) -> tuple[Any, dict[str, Any] | None]:
 
 
 def _cast(factor: Any, value: Any) -> Any:
-    """Return a weight that multiplies `value`: TensorFlow multiplies equal dtypes alone."""
+    """Return a weight to multiply `value` with: TensorFlow multiplies equal dtypes only."""
     return factor if isinstance(factor, (int, float)) else ops.cast(factor, value.dtype)
 
 
 def _copies(sample_weight: Any) -> Any:
-    """On PyTorch, Keras multiplies the mask of ignored labels into the weights it was given."""
+    """Return copies: on PyTorch, Keras multiplies the mask of ignored labels into the weights."""
     return None if sample_weight is None else keras.tree.map_structure(ops.copy, sample_weight)
 
 
 def _without_compile(model: Any) -> dict[str, Any]:
-    """Serialize a model, or a dict of them, as a part of the distiller, which alone is compiled.
+    """Serialize a model, or a dict of them, as part of the distiller, without its compile state.
 
-    KerasHub compiles its tasks when it makes them, and Keras warns when it loads such a one.
+    KerasHub compiles its tasks when it makes them, and Keras warns when it loads a compiled part.
     """
     if isinstance(model, Mapping):
         return {name: _without_compile(one) for name, one in model.items()}

@@ -1,4 +1,4 @@
-"""DataChecks: what is wrong with the data, said before a step runs."""
+"""DataChecks: errors in the data, reported before a step runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,19 +15,19 @@ from keras_fdkd.distillers.presence import check_teacher_weight
 from keras_fdkd.outputs import look_like_probabilities
 
 _ROWS = 1000  # enough to tell probabilities from logits
-_FIRST = 8  # batches of a data set that are looked at wholly: broken data mostly show at once
+_FIRST = 8  # batches of a data set that are checked fully: broken data mostly show early
 
 
 @dataclass(frozen=True)
 class DataChecks:
-    """What the training data of a distiller have to be. It holds no model, so workers may have it.
+    """What the training data of a distiller must be. It holds no model, so workers may have it.
 
     Args:
-        teacher_shapes: Of what is read of the teacher, by name.
+        teacher_shapes: Shapes of what is read of the teacher, by name.
         needs: What data must hold of the teachers.
-        logits: Those that losses compare as logits.
-        probabilities: Those that are recorded as probabilities.
-        label_rule: What labels have to be.
+        logits: Names of outputs that losses compare as logits.
+        probabilities: Names of outputs that are recorded as probabilities.
+        label_rule: What labels must be.
         indexed: Losses that need `"index"`, each with its `check_index`.
     """
 
@@ -46,10 +46,10 @@ class DataChecks:
         self._values(x, y)
 
     def __call__(self, number: int, batch: Any, order: int | None = None) -> Any:
-        """Return a batch of a data set, unless something in it is wrong.
+        """Return a batch of a data set, or raise if something in it is wrong.
 
         Args:
-            number: Of the batch, for the message.
+            number: Number of the batch, for the message.
             batch: The batch.
             order: How many batches were read before. Defaults to `None`: `number`.
         """
@@ -60,7 +60,7 @@ class DataChecks:
         return batch
 
     def is_needed(self, number: Any) -> Any:
-        """Whether a batch of this number is looked at; a tensor of TensorFlow if the number is."""
+        """Whether a batch of this number is checked; a TensorFlow tensor if the number is one."""
         return number >= 0 if self.indexed else number < _FIRST
 
     def structure(self, x: Any, y: Any) -> None:
@@ -91,7 +91,7 @@ class DataChecks:
         recorded = x.get(TEACHER_OUTPUTS, {})
         for name in self.probabilities & set(recorded):
             values = to_numpy(recorded[name][:_ROWS])
-            # Where there is no teacher there may be anything; `check_finite` saw to the rest.
+            # Without a teacher there may be anything; `check_finite` has dealt with the rest.
             values = values[np.isfinite(values).reshape(len(values), -1).all(axis=1)]
             if len(values) and not look_like_probabilities(values):
                 raise ValueError(
@@ -115,7 +115,7 @@ class DataChecks:
 
 
 def check_shapes(outputs: Mapping[str, Any], wanted: Mapping[str, tuple[int | None, ...]]) -> None:
-    """Raise unless recorded outputs of a teacher have the shapes that the distiller was built for.
+    """Raise unless recorded outputs of a teacher have the shapes the distiller was built for.
 
     Args:
         outputs: Arrays or tensors by name.
@@ -147,25 +147,28 @@ def check_shapes(outputs: Mapping[str, Any], wanted: Mapping[str, tuple[int | No
 
 
 def guarded(data: Any, checks: Any) -> Any:
-    """Return a data set that says what is wrong with its first batches, of the same kind.
+    """Return a data set of the same kind that raises if its first batches are wrong.
 
-    What is no data set of Keras, TensorFlow, PyTorch or Python's generators comes back as it is.
+    Anything but a data set of Keras, TensorFlow or PyTorch, or a Python generator, is returned
+    unchanged.
 
     Args:
         data: What `fit` got.
-        checks: `DataChecks`, or what has the same methods.
+        checks: `DataChecks`, or an object with the same methods.
     """
     if isinstance(data, keras.utils.PyDataset) or _is_loader(data):
         return mapped(data, _InOrder(checks), lambda number, batch: batch)
+    # A Python generator.
     if hasattr(data, "send") and hasattr(data, "throw"):
         return (checks(number, batch) for number, batch in enumerate(data))
+    # A `tf.data.Dataset`, recognized without importing TensorFlow.
     if hasattr(data, "element_spec") and hasattr(data, "enumerate"):
         return _guarded_in_graph(data, checks)
     return data
 
 
 class _InOrder:
-    """Counts the batches that are read: those of a shuffled data set come in any order."""
+    """Counts the batches that are read: a shuffled data set yields them in any order."""
 
     def __init__(self, checks: Any) -> None:
         self.checks, self.read = checks, 0
@@ -186,7 +189,7 @@ def _guarded_in_graph(data: Any, checks: Any) -> Any:
 
     specs = keras.tree.flatten(data.element_spec)
     if not all(isinstance(spec, tf.TensorSpec) for spec in specs):
-        return data  # Ragged and sparse tensors do not go through a function of Python.
+        return data  # Ragged and sparse tensors cannot pass through a Python function.
     x, y, _ = keras.utils.unpack_x_y_sample_weight(data.element_spec)
     checks.structure(x, y)
 
@@ -195,6 +198,7 @@ def _guarded_in_graph(data: Any, checks: Any) -> Any:
         checks(int(number), keras.tree.pack_sequence_as(data.element_spec, arrays))
 
     def check(number: Any, batch: Any) -> Any:
+        # `tf.cond` needs a result from both branches; the dependency makes the look happen.
         def looked() -> Any:
             call = tf.py_function(look, [number, *keras.tree.flatten(batch)], [])
             with tf.control_dependencies([call]):

@@ -29,8 +29,8 @@ from keras_fdkd.losses.band_losses import check_loss
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
 
 #: Arguments of `FrequencyDistiller` that give the loss of the authors' published code. With these
-#: weights the band terms are too small to do anything measurable; about 100 times as much is level
-#: with features of unit variance (see the benchmark).
+#: weights the band terms are too small to have a measurable effect; with about 100 times as much
+#: they match the terms of features of unit variance (see the benchmark).
 PUBLISHED: dict[str, Any] = {
     "cutoff": 0.5,
     "standardize": "norm",
@@ -49,9 +49,13 @@ _LEAST = 4  # size of a feature that can be split
 class FrequencyDistiller(CrossModalDistiller):
     """Train a student of one modality with a frozen teacher of another (FD-CMKD).
 
-    Both features are split by a Fourier transform into a low band, which is aligned strongly
-    (mean squared error), and a high band, which is aligned weakly (`LogMeanSquaredError`). Scales
-    are removed before comparing, and one classifier per band judges both modalities:
+    For any pair whose features can be compared, with or without labels; it is most promising with
+    few labels and many pairs. Start with the default weights.
+
+    Both features are split by a Fourier transform into a low band, which is aligned strongly (mean
+    squared error), and a high band, which is aligned weakly (`LogMeanSquaredError`). Scales are
+    removed before comparing. One classifier per band, shared by both modalities, learns the labels
+    from both::
 
         loss = task_loss + low_weight * low_loss + high_weight * high_loss
                + align_weight * align_loss + band_task_weight * band_task_loss
@@ -60,67 +64,69 @@ class FrequencyDistiller(CrossModalDistiller):
     size `D`, so a band term is at most `4 / D`: with `D = 512` its gradient is about 1/2500 of the
     cross-entropy's, and the classifiers do nearly all the work. Here bands have unit variance by
     default, which multiplies the low term by `D`: it is `2 - 2 cos(teacher, student)`, between 0
-    and 4 for any `D`, beside a cross-entropy. The default weights 3, 1 and 0.3 did best of nine
-    settings on validation subjects of the watch data (`recipes.watch`), both directions.
+    and 4 for any `D`, comparable to a cross-entropy. The default weights 3, 1 and 0.3 did best of
+    nine settings on validation subjects of the watch data (`recipes.watch`), in both directions.
 
     **The authors' configuration** is `FrequencyDistiller(teacher, student, **PUBLISHED)`: unit
-    norm, all weights 1, and a task head of its own on each student band. With weights of 1 the band
-    terms do nothing measurable (see the benchmark): give `low_weight` and `high_weight` about 100.
-    Their features are the pooled outputs of the last block before its activation, which
+    norm, all weights 1, and a separate task head on each student band. With weights of 1 the band
+    terms have no measurable effect (see the benchmark): set `low_weight` and `high_weight` to about
+    100. Their features are the pooled outputs of the last block before its activation, which
     `teacher_features` and `student_features` can name.
 
-    **Ablation.** Each row of the paper's table is one configuration:
-
-    | row | arguments |
-    |---|---|
-    | feature MSE | `cutoff=None, high_weight=0, align_weight=0, standardize=None` |
-    | frequency | `high_loss="mse", align_weight=0, standardize=None` |
-    | align | `cutoff=None, high_weight=0, standardize=None` |
-    | frequency + align | `high_loss="mse", standardize=None` |
-    | frequency + scale | `high_loss="mse", align_weight=0` |
-    | frequency + align + scale | `high_loss="mse"` |
-    | all with logMSE | the defaults |
+    Each row of the paper's ablation is one configuration; the guide "The method" lists them.
 
     Args:
         teacher: Built `keras.Model` of the teacher's modality, a `keras_fdkd.RecordedTeacher`, or a
             dict of several by name, see `CrossModalDistiller`.
         student: Built `keras.Model` of the student's modality.
-        teacher_features, student_features: Where to read the features: `None` for the input of the
-            model's last `Dense` layer (or `output["features"]` of a model that returns
+        teacher_features: Where to read the teacher's feature: `None` for the input of the model's
+            last `Dense` layer (or `output["features"]` of a model that returns
             `{"features": ..., "logits": ...}`), a layer path such as `"backbone/pool"`, or a
-            `keras.KerasTensor`. Shape `(batch, ..., dim)`. Lists compare several pairs of
-            features, each with a projector and classifiers of its own; a single place stands beside
-            each of the other side's list. Of several teachers `"video"` is the default feature of
-            one, `"video:backbone/pool"` a layer; `None` compares the default feature of each.
-        pair_weights: List of numbers > 0, by which the terms of each pair are multiplied in their
-            sum. Defaults to `None`: ones.
-        cutoff, axis, standardize, low_weight, high_weight, low_loss, high_loss: See
-            `keras_fdkd.losses.FrequencyDistillation`. `axis` is `-1` for channels, or an axis of
-            the teacher's feature with an order of its own, such as time; `(1, 2)` for height and
-            width of maps.
-        align_weight: Float >= 0, weight of the sum of the four cross-entropies of the shared
-            classifiers, which judge by the compiled loss: classes, independent labels, or values.
-            0 removes the classifiers. Where the student has an output at each position (pixel,
-            frame), they judge each position of the feature, their logits resized to the labels'
-            positions. Defaults to `None`: 0.3 where the student has one output a sample, else 0, as
-            in the paper.
+            `keras.KerasTensor`. Shape `(batch, ..., dim)`. A list compares several pairs of
+            features, each with its own projector and classifiers. With several teachers, `"video"`
+            is the default feature of one, `"video:backbone/pool"` a layer; `None` compares the
+            default feature of each. Defaults to `None`.
+        student_features: The same for the student. A single place is paired with each place of the
+            other side's list. Defaults to `None`.
+        pair_weights: List of numbers > 0, with which the terms of each pair are multiplied before
+            they are summed. Defaults to `None`: all 1.
+        cutoff: See `keras_fdkd.losses.FrequencyDistillation`. Defaults to `0.5`.
+        axis: See `keras_fdkd.losses.FrequencyDistillation`: `-1` for channels, or an axis of the
+            teacher's feature that is ordered, such as time; `(1, 2)` for height and width of maps.
+            Defaults to `-1`.
+        standardize: See `keras_fdkd.losses.FrequencyDistillation`. Defaults to `"variance"`.
+        low_weight: Float >= 0, weight of the low band. May be changed during training. Defaults to
+            `3.0`.
+        high_weight: The same for the high band. Defaults to `1.0`.
+        align_weight: Float >= 0, weight of the sum of the four losses of the shared classifiers,
+            one per band and modality. They use the compiled loss: for classes, independent labels,
+            or values. 0 removes the classifiers. If the student has an output at each position
+            (pixel, frame), they classify each position of the feature, and their logits are resized
+            to the labels' positions. Defaults to `None`: 0.3 if the student has one output per
+            sample, else 0, as in the paper.
         band_task_weight: Float >= 0, weight of the authors' task heads, one on each student band.
             Defaults to `0.0`: no such heads.
-        align_loss: `keras.losses.Loss` that takes labels and the logits of a head, or `None` to
-            use the compiled loss, a cross-entropy on logits. Defaults to `None`.
+        low_loss: See `keras_fdkd.losses.FrequencyDistillation`. Defaults to `"mse"`.
+        high_loss: See `keras_fdkd.losses.FrequencyDistillation`. Defaults to `"log_mse"`.
+        align_loss: `keras.losses.Loss` that takes labels and the logits of a head. Defaults to
+            `None`: the compiled loss, on logits if it is a cross-entropy.
         projector: `"auto"` for a `FeatureProjector` from student to teacher size where the sizes
             differ, a `keras.Layer` that maps the student's feature to the shape of the teacher's,
-            or `None` to refuse. A list of these for several pairs. Defaults to `"auto"`.
-        time_steps, task_output: See `CrossModalDistiller`.
-        extra_losses, extra_loss_weights: Further losses beside the bands, see `losses` and
-            `loss_weights` of `CrossModalDistiller`. Default to `None`.
+            or `None` to refuse features of different shapes. A list of these for several pairs.
+            Defaults to `"auto"`.
+        extra_losses: Further losses next to the bands, see `losses` of `CrossModalDistiller`.
+            Defaults to `None`.
+        extra_loss_weights: Their weights, see `loss_weights` of `CrossModalDistiller`. Defaults to
+            `None`: all 1.
+        time_steps: See `CrossModalDistiller`. Defaults to `None`.
+        task_output: See `CrossModalDistiller`. Defaults to `None`.
         **kwargs: See `keras.Model`.
 
     Logs:
         `loss`, `task_loss` (what plain training would minimize), `low_loss`, `high_loss`,
         `align_loss` and `band_task_loss` before weighting, `low_similarity` and `high_similarity`
-        (mean cosine of teacher and student band; of several pairs each, `low_similarity_1` and so
-        on), each extra loss, and the compiled metrics.
+        (mean cosine of teacher and student band; with several pairs one for each pair,
+        `low_similarity_1` and so on), each extra loss, and the compiled metrics.
 
     Raises:
         ValueError: At construction or `compile`, for arguments that do not fit together.
@@ -225,12 +231,12 @@ class FrequencyDistiller(CrossModalDistiller):
         with policy_of(self):
             pairs = make_pairs(frequencies, specs, projector, pair_weights, heads)
         for pair in pairs:
-            for band in pair.frequency.compared:  # One home for a weight, whoever asks for it.
+            for band in pair.frequency.compared:  # A weight has one variable, whoever reads it.
                 variable = self.term_weights.variable_of[f"{band}_loss"]
                 pair.frequency.variables[f"{band}_weight"] = variable
             pair.frequency.attach()
         self.pairs = pairs
-        # What Keras tracks, and where files have it.
+        # Keras tracks these attributes, and names them in files.
         self.projector, self.align_heads, self.band_task_heads = pairs[0].layers
         self.of_further_pairs = [pair.layers for pair in pairs[1:]]
 
@@ -240,16 +246,17 @@ class FrequencyDistiller(CrossModalDistiller):
 
     @property
     def frequency(self) -> FrequencyDistillation:
-        """What splits and compares; of the first pair of features."""
+        """The loss that splits and compares; with several pairs, that of the first pair."""
         return self.pairs[0].frequency
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Configure training, see `keras.Model.compile`.
 
         Raises:
-            ValueError: If there are heads and `loss` is none of Keras that can judge them.
+            ValueError: If there are heads and `loss` is not one of Keras's that can train them.
         """
         super().compile(*args, **kwargs)
+        # If the new loss is refused, that of an earlier `compile` must not stay.
         self._align_loss = None
         if self._has_heads():
             loss = self._chosen.loss(self.loss)
@@ -271,7 +278,7 @@ class FrequencyDistiller(CrossModalDistiller):
             )
 
     def _reads_of_dense(self) -> list[str]:
-        """Return where default features are read of models whose output could be one as well."""
+        """Return where default features are read in models whose output could be one as well."""
         teachers = getattr(self._teacher_tap, "taps", {None: self._teacher_tap}).values()
         taps = [one for one in (*teachers, self._student_tap) if isinstance(one, FeatureTap)]
         outputs: list[Any] = [getattr(tap.spec[PREDICTIONS], "shape", ()) for tap in taps]
@@ -287,7 +294,7 @@ class FrequencyDistiller(CrossModalDistiller):
     def predict_features(
         self, x: Any, batch_size: int | None = None, pair: int = 0
     ) -> tuple[Any, Any]:
-        """Return teacher and student feature of pairs, as compared: projected, before the split.
+        """Return the features of teacher and student as compared: projected, before the split.
 
         Args:
             x: `{"teacher": inputs, "student": inputs}` of arrays, or with `"teacher_outputs"`.
@@ -295,7 +302,7 @@ class FrequencyDistiller(CrossModalDistiller):
             pair: Which of several pairs of features, from 0. Defaults to `0`.
 
         Returns:
-            Two NumPy arrays of one shape `(samples, ..., dim)`.
+            Two NumPy arrays of the same shape `(samples, ..., dim)`.
         """
         check_pair(x, self._teacher.needs)
         band_pair = self.pairs[pair]
@@ -345,7 +352,7 @@ class FrequencyDistiller(CrossModalDistiller):
         return terms, monitors
 
     def _weight_of_terms(self, sample_weight: Any, valid: Any, teacher_weight: Any) -> Any:
-        return sample_weight  # Each pair knows the weights of its teacher.
+        return sample_weight  # Each pair applies the weights of its own teacher.
 
     def _head_losses(self, y: Any, logits: dict[str, Any], sample_weight: Any, sides: int) -> Any:
         rows, count = interleave(list(logits.values())), sides * len(logits)
@@ -377,7 +384,7 @@ class FrequencyDistiller(CrossModalDistiller):
 
 
 def _is_vector(teacher: Any, student: keras.Model, task_output: str | None) -> bool:
-    """Whether the output that the terms are of is one a sample, `(batch, values)`."""
+    """Whether the output that the terms use is one vector per sample, `(batch, values)`."""
     tap = FeatureTap(student, {}, STUDENT)
     spec: dict[str, Any] = {}
     if keras.tree.is_nested(tap.spec[PREDICTIONS]) and isinstance(teacher, keras.Model):

@@ -1,4 +1,4 @@
-"""GroupTap: what losses read of several teachers, each asked by its name."""
+"""GroupTap: what losses read of several teachers, each addressed by its name."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,14 +10,14 @@ _LAYER = "layer:"
 
 
 class GroupTap:
-    """Answers like a `keras_fdkd.features.FeatureTap`, for several teachers.
+    """Works like a `keras_fdkd.features.FeatureTap`, for several teachers.
 
     Args:
-        teachers: By name.
+        teachers: The teachers by name.
         reads: Names of what is read, with the place: `"video"` for the default of a teacher,
-            `"video:backbone/pool"` for a layer; or `None` where the name says it
-            (`"video:features"`, `"video:predictions"`, `"video:layer:backbone/pool"`).
-        make: From a teacher and what is read of it to its tap.
+            `"video:backbone/pool"` for a layer; or `None` if the name says it (`"video:features"`,
+            `"video:predictions"`, `"video:layer:backbone/pool"`).
+        make: Function from a teacher and what is read of it to its tap.
 
     Raises:
         ValueError: If a place names no teacher, or a teacher is not read.
@@ -56,7 +56,7 @@ class GroupTap:
 
     @property
     def converted(self) -> frozenset[str]:
-        """The names of what is recorded as probabilities and read as logits."""
+        """The names of outputs that are recorded as probabilities and read as logits."""
         return frozenset(
             name
             for name, (teacher, inner, _) in self._places.items()
@@ -68,7 +68,7 @@ class GroupTap:
         return self._places[name][0]
 
     def received(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return outputs, as the data or `__call__` gave them, by what they are read as."""
+        """Return outputs, as the data or `__call__` gave them, by the names they are read under."""
         by_teacher: dict[str, dict[str, Any]] = {name: {} for name in self.taps}
         for key, value in outputs.items():
             teacher, _, inner = key.partition(":")
@@ -89,13 +89,13 @@ class GroupTap:
         return self._named(found)
 
     def predict(self, inputs: Any, batch_size: int | None = None) -> dict[str, Any]:
-        """Return the outputs of those teachers whose inputs are given, as NumPy arrays."""
+        """Return the outputs of the teachers whose inputs are given, as NumPy arrays."""
         return self._named(
             {name: self.taps[name].predict(inputs[name], batch_size) for name in inputs}
         )
 
     def predict_on_batch(self, inputs: Any) -> dict[str, Any]:
-        """Return the same, of one batch."""
+        """Return the same, for one batch."""
         return self._named(
             {name: self.taps[name].predict_on_batch(inputs[name]) for name in inputs}
         )
@@ -118,7 +118,7 @@ class GroupTap:
         return f"{self.teacher_of(name)}: {self._ask('ends_in', name)}"
 
     def channels_first_by(self, name: str) -> str | None:
-        """Return what lays an output out channels first, see `FeatureTap.channels_first_by`."""
+        """Return what puts an output's channels first, see `FeatureTap.channels_first_by`."""
         return self._ask("channels_first_by", name)
 
     def _ask(self, what: str, name: str) -> Any:
@@ -150,7 +150,7 @@ def group_key(path: str, names: Mapping[str, Any] | tuple[str, ...], default: st
 
     Args:
         path: `"video"` or `"video:backbone/pool"`.
-        names: Of the teachers.
+        names: Names of the teachers.
         default: What is read without a path: `"features"` or `"predictions"`.
     """
     teacher, _, rest = path.partition(":")

@@ -1,4 +1,4 @@
-"""What labels have to be, as the compiled loss and the student's outputs say."""
+"""What labels must be, according to the compiled loss and the student's outputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ _SPARSE = (
 @dataclass(frozen=True)
 class LabelRule:
     """Checks labels of arrays and batches; it holds no model.
+
+    Workers of a data loader may have it.
 
     Args:
         kind: "classes", "labels" or "values", see `keras_fdkd.distillers.task.kind_of_task`, or
@@ -47,12 +49,12 @@ class LabelRule:
             loss: The loss, or `None` if there are several outputs or none is compiled.
             predictions: Symbolic predictions of the student.
             needs_labels: Whether a loss is compiled.
-            allows_missing: Whether NaN may stand for labels that a sample lacks.
+            allows_missing: Whether NaN may stand for the missing labels of a sample.
         """
         resolved = resolve(loss)
         sparse = type(resolved) is _SPARSE[0] or resolved is _SPARSE[1]
         shape = getattr(predictions, "shape", None)
-        is_ctc = type(resolved) is keras.losses.CTC  # Its labels are sequences of their own length.
+        is_ctc = type(resolved) is keras.losses.CTC  # Its labels are sequences of another length.
         return cls(
             kind=None if is_ctc else kind_of_task(loss),
             sparse=sparse,
@@ -63,7 +65,7 @@ class LabelRule:
         )
 
     def without_labels(self) -> str:
-        """Return what to say if there are none."""
+        """Return the message for missing labels."""
         return (
             "A loss is compiled, so labels are needed: pass `y`. To train from the teacher alone, "
             "compile without a loss (a `FrequencyDistiller` with `align_weight=0`). Samples "
@@ -72,7 +74,7 @@ class LabelRule:
         )
 
     def check(self, y: Any) -> None:
-        """Raise if labels cannot be what the loss takes. Memory maps are not read."""
+        """Raise if labels do not fit the loss. Memory maps are not read."""
         leaves = keras.tree.flatten(y) if y is not None else []
         for leaf in leaves:
             if isinstance(leaf, np.memmap) or not hasattr(leaf, "shape"):
@@ -84,7 +86,7 @@ class LabelRule:
                 self._check_range(values)
 
     def _without_missing(self, values: np.ndarray) -> np.ndarray:
-        """Return the labels of those samples that have some, or raise."""
+        """Return the labels of the samples that have some, or raise."""
         nothing = np.isnan(values.reshape(len(values), -1))
         broken = nothing.any(axis=1) & ~(nothing.all(axis=1) & self.allows_missing)
         if not broken.any():

@@ -1,4 +1,4 @@
-"""LoraState: the factors of LoRA as they are, which Keras merges into the kernels of its files."""
+"""LoraState: unmerged LoRA factors, which Keras merges into the kernels of its files."""
 
 import contextlib
 import warnings
@@ -8,24 +8,24 @@ from typing import Any
 import keras
 import numpy as np
 
-# Keras walks the attributes of a model by name and private ones last, so after the layers whose
+# Keras walks the attributes of a model by name with private ones last, so after the layers whose
 # factors it sets to zero: https://github.com/keras-team/keras/issues/23244.
 ATTRIBUTE = "_unmerged"
 _ALPHA = "alpha"
 
 
 class LoraState(keras.Layer):
-    """Kernels and factors of LoRA in a file, beside what Keras writes of them.
+    """Kernels and factors of LoRA in a file, next to what Keras writes of them.
 
-    Keras writes `kernel + a @ b` where the kernel was, and sets both factors to zero when it reads
-    a file. That is right for serving; training could not go on, as two factors of zero get no
-    gradient. This layer, an attribute of a model, writes all variables of the layers with factors,
-    quantized ones too, and their `lora_alpha`, and puts them back. The file holds the kernels of
-    these layers twice.
+    Keras writes `kernel + a @ b` in place of the kernel, and sets both factors to zero when it
+    reads a file. That is right for serving, but training could not resume, because two factors of
+    zero get no gradient. This layer, an attribute of a model, writes all variables of the layers
+    with factors, quantized ones too, and their `lora_alpha`, and restores them. The file holds the
+    kernels of these layers twice.
 
     Args:
         layers: Function that returns the layers of the model, nested ones too.
-        trained: Whether the model trains. To a frozen one merged kernels are as good.
+        trained: Whether the model trains. For a frozen one merged kernels are just as good.
     """
 
     def __init__(self, layers: Callable[[], list[keras.Layer]], trained: bool = True) -> None:
@@ -38,7 +38,7 @@ class LoraState(keras.Layer):
 
     def save_own_variables(self, store: Any) -> None:
         for number, layer in enumerate(self._adapted()):
-            # Keras forgets it: a layer that is made from its configuration has its rank here.
+            # Keras loses it: a layer made from its configuration has its rank here.
             store[f"{number}_{_ALPHA}"] = np.asarray(layer.lora_alpha, "float64")
             for position, variable in enumerate(layer.variables):
                 store[f"{number}_{position}"] = variable
@@ -91,7 +91,7 @@ class LoraState(keras.Layer):
 
 @contextlib.contextmanager
 def with_lora_state(model: keras.Model) -> Iterator[None]:
-    """Let files that are written or read meanwhile hold the factors of any model's LoRA.
+    """Let files that are written or read in this context hold the LoRA factors of any model.
 
     Example:
     >>> import tempfile
@@ -112,17 +112,18 @@ def with_lora_state(model: keras.Model) -> Iterator[None]:
     try:
         yield
     finally:
+        # Not `delattr`: it was attached without Keras's tracking.
         object.__delattr__(model, ATTRIBUTE)
 
 
 def attach(model: keras.Model, name: str, *args: Any, **kwargs: Any) -> None:
-    """Give a model a `LoraState`, which Keras finds in its attributes and does not track."""
+    """Give a model a `LoraState`, which Keras finds among its attributes but does not track."""
     object.__setattr__(model, name, LoraState(*args, **kwargs))
 
 
 def flat_layers(model: keras.Model) -> list[keras.Layer]:
-    """Return the layers inside a model, and those inside of them."""
-    # `layers` has those of the first level alone, and only of models: no public name has all.
+    """Return the layers inside a model, and the layers inside those."""
+    # `layers` has only the first level, and only in models: no public name has all of them.
     return model._flatten_layers(include_self=False)
 
 

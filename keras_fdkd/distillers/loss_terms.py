@@ -23,14 +23,14 @@ class LossTerms:
 
     Args:
         losses: `keras.distillation.DistillationLoss` objects.
-        weights: A number >= 0 for each, or `None` for ones.
+        weights: A number >= 0 for each, or `None` for all 1.
         argument: Name of the distiller's argument, for messages.
         teachers: Names of the teachers, if there are several.
 
-    A `LogitsDistillation` that Keras computes on raw logits is warned of.
+    Warns of a `LogitsDistillation` that Keras computes on raw logits.
 
     Raises:
-        ValueError: If something else came, or the numbers of losses and weights differ.
+        ValueError: If an argument is anything else, or the numbers of losses and weights differ.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class LossTerms:
 
     @property
     def indexed(self) -> tuple[Any, ...]:
-        """The losses that ask for the number of each sample."""
+        """The losses that need the number of each sample."""
         return tuple(loss for loss in self.losses.values() if getattr(loss, "needs_index", False))
 
     def comparing(self, side: str) -> dict[str, list[tuple[str, CrossModalLoss]]]:
-        """Return the losses of classes or labels, by what they read of `side`.
+        """Return the losses of classes or labels, grouped by what they read of `side`.
 
         Returns:
-            From the name of an output of the tap to pairs of a loss's name and the loss.
+            Dict from the name of an output of the tap to pairs of a loss's name and the loss.
         """
         found: dict[str, list[tuple[str, CrossModalLoss]]] = {}
         for name, loss in self.losses.items():
@@ -91,7 +91,7 @@ class LossTerms:
         return found
 
     def attach(self) -> list[Any]:
-        """Fix the losses for use, and return their variables."""
+        """Fix the losses for use in a distiller, and return their variables."""
         ours = [loss for loss in self.losses.values() if isinstance(loss, CrossModalLoss)]
         return [variable for loss in ours for variable in loss.attach()]
 
@@ -101,7 +101,7 @@ class LossTerms:
         return {key: key.removeprefix(_LAYER) if key.startswith(_LAYER) else None for key in keys}
 
     def _keys(self, loss: Any, side: str) -> Any:
-        """Return the names under which the tap of `side` hands out what `loss` reads."""
+        """Return the names under which the tap of `side` returns what `loss` reads."""
         path = getattr(loss, f"{side}_layer_name", None)
         default = getattr(loss, "reads", PREDICTIONS)  # Keras's own losses read the predictions.
         if path is None:
@@ -127,7 +127,7 @@ class LossTerms:
         return first, second
 
     def build(self, teacher: dict[str, Any], student: dict[str, Any]) -> dict[str, keras.Layer]:
-        """Check symbolic outputs and return the layers of the losses that have some."""
+        """Check symbolic outputs and return the layers of the losses that have one."""
         adapters = {}
         for name, loss in self.losses.items():
             pair = self._select(loss, teacher, student)
@@ -170,7 +170,7 @@ class LossTerms:
     def terms(
         self, compared: dict[str, Any], weights: Any, y: Any, sample_weight: Any, valid: Any
     ) -> dict[str, tuple[Any, Any]]:
-        """Return `{log name: (weight, scalar)}`, the weights from a `TermWeights`."""
+        """Return `{log name: (weight, scalar)}`, with weights from a `TermWeights`."""
         terms = {}
         for name, loss in self.losses.items():
             teacher, student, mask, own = compared[name]
@@ -200,7 +200,7 @@ class LossTerms:
 
 _LAYER = "layer:"
 _SIDES = (TEACHER, STUDENT)
-_OWN_LAYERS = ("regressor", "projector")  # by which losses take a layer from outside
+_OWN_LAYERS = ("regressor", "projector")  # attributes of losses that may hold a given layer
 _KERAS = (keras.distillation.LogitsDistillation, keras.distillation.FeatureDistillation)
 
 
@@ -209,7 +209,7 @@ def _divides_by_replicas(loss: Any) -> bool:
 
 
 def _warn_of_raw_logits(loss: Any) -> None:
-    """Keras 3.15 finds a function under this name, and softens for the class alone."""
+    """Warn: Keras 3.15 finds a function under this name, but applies softmax for the class only."""
     if isinstance(loss, keras.distillation.LogitsDistillation) and any(
         inner is keras.losses.kl_divergence for inner in keras.tree.flatten(loss.loss)
     ):
@@ -238,7 +238,7 @@ def _snake_case(name: str) -> str:
 
 
 def _check_same(name: str, loss: Any, teacher: Any, student: Any) -> None:
-    """Keras's own losses compare outputs entry by entry; their check of it fails in Keras 3.15."""
+    """Raise unless the outputs match; the check of Keras's own losses fails in Keras 3.15."""
     try:
         for outputs in (teacher, student):
             keras.tree.assert_same_structure(loss.loss, outputs)

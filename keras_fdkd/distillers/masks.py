@@ -1,4 +1,4 @@
-"""Keras masks of what is compared: which positions are there on both sides."""
+"""Keras masks of what is compared: which positions are present on both sides."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ def masks_of(
 
     Args:
         keys: Names of what is read of the teacher, and of the student.
-        teacher: Outputs of its tap, where masks of shape `(batch, ..., 1)` stand beside them.
-        student: The same.
+        teacher: Outputs of its tap, with their masks of shape `(batch, ..., 1)`.
+        student: The same for the student.
     """
     return [
         next((outputs[f"{key}_mask"] for key in names if f"{key}_mask" in outputs), None)
@@ -29,7 +29,7 @@ def masks_of(
 
 
 def both(masks: Sequence[Any]) -> Any:
-    """Return where all masks hold that are there, boolean of shape `(batch, ...)`, or `None`."""
+    """Return where all given masks hold, boolean of shape `(batch, ...)`, or `None`."""
     masks = [mask for mask in masks if mask is not None]
     if not masks:
         return None
@@ -43,14 +43,14 @@ def only(mask: Any) -> Any:
 
 
 def with_samples(mask: Any, there: Any) -> Any:
-    """Return a mask of positions or samples, less the samples that are not there."""
+    """Return a mask of positions or samples without the samples that are absent."""
     if mask is None or there is None:
         return there if mask is None else mask
     return ops.logical_and(mask, ops.reshape(there, (-1, *[1] * (len(mask.shape) - 1))))
 
 
 def fitted(mask: Any, output: Any) -> Any:
-    """Return a mask in the positions of an output; of other ones, whether a sample has any."""
+    """Return a mask in an output's positions; if they differ, whether a sample has any."""
     if len(mask.shape) == len(output.shape) - 1 and mask.shape[1:] == output.shape[1:-1]:
         return mask
     there = ops.cast(samples_of(mask), "int32")
@@ -59,7 +59,7 @@ def fitted(mask: Any, output: Any) -> Any:
 
 
 def check_masks(name: str, loss: Any, pair: tuple[Any, Any], masks: list[Any]) -> None:
-    """Raise if what a loss compares is masked and it would count what is masked."""
+    """Raise if what a loss compares is masked and the loss would count what is masked."""
     if all(mask is None for mask in masks):
         return
     takes = getattr(loss, "takes_masks", False)

@@ -1,4 +1,4 @@
-"""Samples without labels, where labels are values or independent: NaN."""
+"""Samples without labels, marked by NaN, for values and independent labels."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from keras_fdkd.distillers.task import kind_of_task, loss_of_output
 
 
 def takes_missing(loss: Any, metrics: Any, predictions: Any) -> bool:
-    """Whether NaN may stand for the labels that a sample lacks.
+    """Whether NaN may stand for the missing labels of a sample.
 
     Args:
-        loss: As compiled: the loss of a single output, of values or of independent labels.
-        metrics: As compiled. They know no weights, and would count what is not there.
+        loss: As compiled: the loss of a single output, for values or for independent labels.
+        metrics: As compiled. They take no weights, and would count missing labels.
         predictions: Of the student: one output.
     """
     if keras.tree.is_nested(predictions):
@@ -46,7 +46,7 @@ def labelled(y: Any) -> tuple[Any, Any]:
     if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(leaf.dtype)):
         return y, None
     nothing = ops.isnan(leaf)
-    if len(leaf.shape) > 1:  # Where only some are missing NaN stays, and shows.
+    if len(leaf.shape) > 1:  # If only some labels are missing, NaN stays and is noticed.
         nothing = ops.all(nothing, axis=tuple(range(1, len(leaf.shape))), keepdims=True)
     clean = ops.where(nothing, ops.zeros_like(leaf), leaf)
     there = 1.0 - ops.cast(ops.reshape(nothing, (-1,)), "float32")
@@ -54,20 +54,20 @@ def labelled(y: Any) -> tuple[Any, Any]:
 
 
 def of_labelled(sample_weight: Any, there: Any, y: Any, is_mean: bool) -> Any:
-    """Return weights with which labelled samples alone count.
+    """Return weights with which only labelled samples count.
 
     Args:
         sample_weight: Of samples or positions, or `None`.
         there: Which samples have labels, or `None`: all.
         y: Labels.
-        is_mean: Whether what they weigh divides by the number of all samples.
+        is_mean: Whether the weighted loss divides by the number of all samples.
     """
     if there is None:
         return sample_weight
     share = ops.mean(there) if is_mean else 1.0
     weights = there / ops.where(share > 0, share, 1.0) if is_mean else there
     leaf = keras.tree.flatten(y)[0]
-    if len(leaf.shape) > 2:  # Keras's masks of positions meet weights of positions alone.
+    if len(leaf.shape) > 2:  # Keras's masks of positions work with weights of positions only.
         ones = ops.ones_like(leaf[..., 0], dtype="float32")
         weights = ones * ops.reshape(weights, (-1, *[1] * (len(ones.shape) - 1)))
     if sample_weight is not None and not keras.tree.is_nested(sample_weight):

@@ -1,4 +1,4 @@
-"""MutualDistiller: two modalities that teach each other's students, in one loop."""
+"""MutualDistiller: two modalities that teach each other's students, in one training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,9 +25,10 @@ _LOSSES = "layer_losses"
 class MutualDistiller(TrainingModel):
     """Train both directions between two modalities at once, as the authors of FD-CMKD do.
 
-    Two finished distillers, each with a teacher and a student, share the batches and the
-    optimizer: `loss = loss of the first + loss of the second`. They share no variable, so each
-    learns what it would learn alone on the same batches.
+    Use it if you need a student in each modality: one run gives both. Two distillers, each with a
+    teacher and a student, share the batches and the optimizer:
+    `loss = loss of the first + loss of the second`. They share no variable, so each learns what it
+    would learn alone on the same batches.
 
     Args:
         distillers: Dict with two entries: the name of a modality, and the `CrossModalDistiller`
@@ -36,14 +37,14 @@ class MutualDistiller(TrainingModel):
         **kwargs: See `keras.Model`.
 
     Call args:
-        inputs: Dict with the inputs of each modality, for the student of the one distiller and the
+        inputs: Dict with the inputs of each modality, for the student of one distiller and the
             teacher of the other.
 
     Returns:
-        Dict with the predictions of the student of each modality.
+        Dict with the predictions of each modality's student.
 
     Logs:
-        `loss`, and all that the inner distillers log, after the name of the student's modality:
+        `loss`, and everything that the inner distillers log, prefixed with the student's modality:
         `audio_loss`, `audio_task_loss`, `audio_low_loss`, `audio_accuracy`, ...
 
     Raises:
@@ -76,14 +77,14 @@ class MutualDistiller(TrainingModel):
     def __init__(self, distillers: Mapping[str, CrossModalDistiller], **kwargs: Any) -> None:
         check_directions(distillers)
         policies = [inner.dtype_policy for inner in distillers.values()]
-        # Loss scaling follows the policy: it is needed if one side asks for it.
+        # Loss scaling follows the dtype policy: it is needed if one side asks for it.
         scaled = [policy for policy in policies if policy.name == "mixed_float16"]
         kwargs.setdefault("dtype", (scaled or policies)[0])
         super().__init__(**kwargs)
         self.autocast = False  # Each model casts its own inputs.
         self.supports_masking = True  # Recorded outputs may carry masks.
         self._names = tuple(distillers)
-        # Attributes that know their variables: PyTorch would find those of equal paths once.
+        # Attributes with parameters of their own: PyTorch finds only one of those with equal paths.
         self._first, self._second = distillers.values()
         for inner in distillers.values():
             inner._post_build()
@@ -110,22 +111,22 @@ class MutualDistiller(TrainingModel):
     ) -> None:
         """Configure training, see `keras.Model.compile`.
 
-        Both distillers are compiled with the loss and with metrics of their own, without an
-        optimizer; to train one alone afterwards, compile it anew.
+        Both distillers are compiled with the loss and their own copies of the metrics, without an
+        optimizer; to train one alone afterwards, compile it again.
 
         Args:
             optimizer: Trains both.
-            loss: Of each student's task, on the shared labels.
-            loss_weights: See `keras.Model.compile`, of each student.
-            metrics: See `keras.Model.compile`, of each student.
-            weighted_metrics: See `keras.Model.compile`, of each student.
+            loss: Loss of each student's task, on the shared labels.
+            loss_weights: See `keras.Model.compile`, for each student.
+            metrics: See `keras.Model.compile`, for each student.
+            weighted_metrics: See `keras.Model.compile`, for each student.
             **kwargs: See `keras.Model.compile`.
         """
         for inner in self.distillers.values():
             own = {"metrics": _copies(metrics), "weighted_metrics": _copies(weighted_metrics)}
             inner.compile(None, loss, loss_weights, **own)
         super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
-        # Keras asks these two whether the first batch has to build them: both sides or neither.
+        # Keras asks these whether the first batch must build them: both sides do, or neither.
         self._compile_loss = self._first._compile_loss
         self._compile_metrics = self._first._compile_metrics
 
@@ -222,7 +223,7 @@ class MutualDistiller(TrainingModel):
         total = 0.0
         for name, inner in self.distillers.items():
             losses, outputs = _split(x[name], y_pred[name])
-            # Private: what `losses` gives instead of its own, as Keras hands them on under JAX.
+            # Private: `losses` returns these instead of its own, as when Keras passes them on JAX.
             inner._losses_override[:] = losses
             try:
                 value = inner.compute_loss(x[name], y, outputs, sample_weight, training)
@@ -235,7 +236,7 @@ class MutualDistiller(TrainingModel):
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         for name, inner in self.distillers.items():
             _, outputs = _split(x[name], y_pred[name])
-            with inner._in_stage("test"):  # Its metrics are asked for by `get_metrics_result`.
+            with inner._in_stage("test"):  # Its metrics are read through `get_metrics_result`.
                 inner.compute_metrics(x[name], y, outputs, sample_weight)
         return self.get_metrics_result()
 
@@ -257,7 +258,7 @@ class MutualDistiller(TrainingModel):
 
 
 class _Logs(keras.metrics.Metric):
-    """The metrics of one distiller, with the name of its modality before theirs."""
+    """The metrics of one distiller, with the name of its modality as prefix."""
 
     def __init__(self, name: str, distiller: CrossModalDistiller) -> None:
         super().__init__(name=name)
@@ -283,7 +284,7 @@ def _split(x: Any, y_pred: Any) -> tuple[list, Any]:
 
 
 def _copies(metrics: Any) -> Any:
-    """Metrics count for one student: copy those that hold state."""
+    """Return copies of metrics that hold state, because each counts for one student."""
     return keras.tree.map_structure(
         lambda metric: (
             type(metric).from_config(metric.get_config())

@@ -16,7 +16,7 @@ class BothChecks:
     """The `DataChecks` of both directions, on batches of both modalities.
 
     Args:
-        of: By the name of the student's modality.
+        of: The checks, by the name of the student's modality.
     """
 
     of: Mapping[str, DataChecks]
@@ -34,7 +34,7 @@ class BothChecks:
             checks.arrays(pair, y)
 
     def __call__(self, number: int, batch: Any, order: int | None = None) -> Any:
-        """Return a batch of a data set, unless something in it is wrong, see `DataChecks`."""
+        """Return a batch of a data set, or raise if it is wrong, see `DataChecks`."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
         if self.is_needed(number if order is None else order):
             self.structure(x, y)
@@ -43,7 +43,7 @@ class BothChecks:
         return batch
 
     def is_needed(self, number: Any) -> Any:
-        """Whether a batch of this number is looked at."""
+        """Whether a batch of this number is checked."""
         return next(iter(self.of.values())).is_needed(number)
 
     def _pairs(self, x: Any) -> list[tuple[dict[str, Any], DataChecks]]:

@@ -1,4 +1,4 @@
-"""OutputChecks: whether what the losses compare is what they take it for."""
+"""OutputChecks: whether the outputs that losses compare are what they expect."""
 
 import warnings
 from typing import Any
@@ -17,12 +17,13 @@ _ROWS = 8  # enough to tell probabilities from logits
 
 
 class OutputChecks:
-    """Checks of outputs that losses compare as logits: their ends, their values, their task.
+    """Checks of outputs that losses compare as logits: how they end, their values, their task.
 
     Args:
-        teacher, student: The taps.
+        teacher: The teacher's tap.
+        student: The student's tap.
         terms: The losses.
-        chosen: Of several outputs, the one that they compare by default.
+        chosen: Of several outputs, the one that losses compare by default.
 
     Raises:
         ValueError: If such an output ends in softmax or sigmoid, as far as the graph tells.
@@ -42,9 +43,9 @@ class OutputChecks:
                 self._check_rectified(name, terms.read_by(loss, TEACHER)[0])
 
     def _check_rectified(self, name: str, key: str) -> None:
-        """Warn if the default regressor, which ends in ReLU, cannot reach what it is to imitate."""
+        """Warn if the default regressor, which ends in ReLU, cannot reach the teacher's values."""
         tap = self._taps[TEACHER]
-        if tap.meaning(key) == "logits":  # A linear end, whatever it means.
+        if tap.meaning(key) == "logits":  # It ends in a linear layer, whatever it means.
             warnings.warn(
                 f"`{name}` maps the student's feature by a regressor that ends in ReLU, and the "
                 "teacher's has negative values, which it cannot reach. Name a layer after the "
@@ -59,7 +60,7 @@ class OutputChecks:
         return frozenset(self._terms.comparing(side))
 
     def check_compiled(self, loss: Any) -> None:
-        """Raise if the compiled loss is of another kind of task than a loss beside it."""
+        """Raise if the compiled loss is for another kind of task than a distillation loss."""
         for key, pairs in self._terms.comparing(STUDENT).items():
             if key == PREDICTIONS:
                 compiled = self._chosen.loss(loss)

@@ -30,23 +30,23 @@ _FINGERPRINT = "teacher_fingerprint"
 
 
 class PairedModel(TrainingModel):
-    """What every distiller of one teacher and one student does around its losses.
+    """What every distiller of one teacher and one student does besides its losses.
 
-    It checks the data, asks the teacher, puts what is read of it into the batch, and leaves the
+    It checks the data, runs the teacher, puts what is read of it into the batch, and leaves the
     rest of the step to Keras. A subclass defines `call`, which finds the teacher's outputs in its
     inputs, and `compute_loss`.
 
     Args:
         teacher: Built `keras.Model`, `RecordedTeacher`, or a dict of these by name.
-        student: Built `keras.Model` with inputs of its own.
+        student: Built `keras.Model` with its own inputs.
         reads: For `"teacher"` and `"student"`, what is read of the model, see
             `keras_fdkd.features.FeatureTap`.
         indexed: Losses for which training data must number their samples.
         **kwargs: See `keras.Model`.
 
     Raises:
-        ValueError: If a model is not a built `keras.Model`, has a preprocessor or a training of its
-            own that would be dropped, a feature cannot be found, or the models share layers.
+        ValueError: If a model is not a built `keras.Model`, has a preprocessor or its own training
+            step that would be bypassed, a feature cannot be found, or the models share layers.
     """
 
     _teacher_class = FrozenTeacher  # how the teacher takes part
@@ -71,7 +71,7 @@ class PairedModel(TrainingModel):
             check_preprocessor(model, TEACHER)
             check_disjoint(model, student)
         check_input_names(student)
-        # Loss scaling follows the dtype policy: it is the student that trains.
+        # Loss scaling follows the dtype policy, and it is the student that trains.
         kwargs.setdefault("dtype", student.dtype_policy)
         super().__init__(**kwargs)
         self.autocast = False  # Each model casts its own inputs.
@@ -81,7 +81,7 @@ class PairedModel(TrainingModel):
         self._teacher = side
         self._student_tap = student_tap
         self._indexed = indexed
-        # Training runs its layers through the tap; Keras exports models that were called.
+        # Training runs its layers through the tap; Keras exports only models that were called.
         if hasattr(student, "input"):
             student(student.input)
         elif getattr(student, "inputs", None):  # sequential
@@ -98,17 +98,16 @@ class PairedModel(TrainingModel):
         """Train the student, see `keras.Model.fit`.
 
         Args:
-            x: `{"teacher": inputs, "student": inputs}`, each side any nested structure of arrays,
-                of several teachers a dict by their names;
-                the teacher's outputs may stand in for its inputs, as
-                `"teacher_outputs": {"features": array}`, with what the losses read of it;
-                `"teacher_weight"`, how much the teacher counts for each sample (or position), 0
-                where it is missing: what its inputs hold there, NaN too, is then ignored, and the
-                terms of distillation are means over the samples that are left;
-                `"index"`, the number of each sample, for losses that ask for it;
-                or a `tf.data.Dataset`, `keras.utils.PyDataset` or torch `DataLoader` of
-                `(x, y)` or `(x, y, sample_weight)`. Validation data may hold the student's
-                inputs alone.
+            x: Dict `{"teacher": inputs, "student": inputs}`, each side any nested structure of
+                arrays; with several teachers, `"teacher"` is a dict by their names. In place of the
+                teacher's inputs its outputs may be given, as
+                `"teacher_outputs": {"features": array}`, with everything that the losses read.
+                Optional entries: `"teacher_weight"`, how much the teacher counts for each sample
+                (or position), 0 where it is missing: its inputs there, even NaN, are then ignored,
+                and the terms of distillation are means over the remaining samples; `"index"`, the
+                number of each sample, for losses that need it. Or a `tf.data.Dataset`,
+                `keras.utils.PyDataset` or torch `DataLoader` of `(x, y)` or
+                `(x, y, sample_weight)`. Validation data may hold the student's inputs only.
             y: Labels of the student's task.
             *args: See `keras.Model.fit`.
             **kwargs: See `keras.Model.fit`.
@@ -118,11 +117,12 @@ class PairedModel(TrainingModel):
 
         Raises:
             ValueError: If the sides differ in their samples, arrays hold NaN or infinity, or labels
-                are out of range. The first batches of data sets are looked at too; for all of them
-                there is `keras_fdkd.data.checked`. Arrays in files are not read beforehand.
+                are out of range. Of a data set only the first batches are checked;
+                `keras_fdkd.data.checked` checks all of them. Arrays in files are not read
+                beforehand.
         """
         checks = self._data_checks()
-        # Anything but arrays is a data set, which yields the pair.
+        # Anything but arrays is a data set that yields pairs.
         if y is not None or is_pair(x):
             checks.arrays(x, y)
             self._check_ends(x)
@@ -153,14 +153,14 @@ class PairedModel(TrainingModel):
         """Run the teacher once over its inputs.
 
         Args:
-            inputs: Of the teacher, arrays.
+            inputs: Inputs of the teacher, arrays.
             batch_size: See `keras.Model.predict`.
 
         Returns:
-            Dict of NumPy arrays, what training reads of the teacher; where its outputs carry a
-            Keras mask, that too, as `"features_mask"` of shape `(samples, ..., 1)`. As
-            `"teacher_outputs"` it stands in for `"teacher"` in the data, and training then runs no
-            teacher. What the teacher's inputs would be augmented by is left out.
+            Dict of NumPy arrays, with what training reads of the teacher and, where its outputs
+            carry a Keras mask, the mask as `"features_mask"` of shape `(samples, ..., 1)`. Put into
+            the data as `"teacher_outputs"`, it replaces `"teacher"`, and training then does not run
+            the teacher. The teacher's inputs are then not augmented in training.
         """
         outputs = self._teacher.tap.predict(inputs, batch_size)
         return {name: outputs[name] for name in self._teacher.run_reads() if name in outputs}
@@ -209,7 +209,7 @@ class PairedModel(TrainingModel):
         }
 
     def _data_checks(self) -> DataChecks:
-        """Return what training data have to be."""
+        """Return what training data must be."""
         loss = getattr(self, "loss", None)
         predictions = self._student_tap.spec[PREDICTIONS]
         return DataChecks(
@@ -227,7 +227,7 @@ class PairedModel(TrainingModel):
         )
 
     def _has_heads(self) -> bool:
-        """Whether layers of a subclass judge by labels."""
+        """Whether a subclass has layers that need labels."""
         return False
 
     def _compared_logits(self) -> frozenset[str]:

@@ -14,15 +14,15 @@ from keras_fdkd.masks import mask_key
 
 
 def weight_key(name: str) -> str:
-    """Return the name under which the weights of an output of the teacher are handed on."""
+    """Return the name under which the weights of an output of the teacher are passed on."""
     return f"{name}_weight"
 
 
 def without_absent(inputs: Any, weight: Any) -> Any:
-    """Return the teacher's inputs with zeros for the samples where it is not there.
+    """Return the teacher's inputs with zeros for the samples where it is absent.
 
     Args:
-        inputs: Nested tensors; of several teachers, a dict by their names.
+        inputs: Nested tensors; with several teachers, a dict by their names.
         weight: `"teacher_weight"`: shape `(batch, ...)`, or a dict of such by name; or `None`.
     """
     if weight is None:
@@ -33,7 +33,7 @@ def without_absent(inputs: Any, weight: Any) -> Any:
 
     def blank(leaf: Any) -> Any:
         if "float" not in keras.backend.standardize_dtype(leaf.dtype):
-            return leaf  # Whole numbers and texts are never broken.
+            return leaf  # Integers and texts cannot hold NaN.
         leaf = ops.convert_to_tensor(leaf)
         return ops.where(ops.reshape(there, (-1, *[1] * (len(leaf.shape) - 1))), leaf, 0.0)
 
@@ -46,17 +46,17 @@ def with_presence(
     names: Collection[str],
     teacher_of: Callable[[str], str | None],
 ) -> dict[str, Any]:
-    """Return the teacher's outputs, and beside each its mask and its weights.
+    """Return the teacher's outputs, each with its mask and its weights.
 
-    Where the weight is 0, what stood there is 0. Masks are made where weights are of positions, and
-    changed where there were some; `present` tells of samples.
+    Where the weight is 0, outputs become 0. Masks are made for weights of positions, and updated if
+    there were masks before; `present` tells which samples have a teacher.
 
     Args:
-        outputs: Tensors by name; masks of some may stand beside them.
-        weight: `"teacher_weight"`: shape `(batch,)` or, of positions, `(batch, ...)`; of several
+        outputs: Tensors by name, some of them with masks.
+        weight: `"teacher_weight"`: shape `(batch,)` or, for positions, `(batch, ...)`; with several
             teachers, a dict of such by name; or `None`.
-        names: Those of the outputs that are no masks.
-        teacher_of: From the name of an output to that of its teacher.
+        names: Names of the outputs that are not masks.
+        teacher_of: Function from the name of an output to that of its teacher.
     """
     outputs = dict(outputs)
     if weight is None:
@@ -71,7 +71,7 @@ def with_presence(
         there = (weights_like(ones, own) * ones > 0)[..., None]
         outputs[name] = ops.where(there, value, ops.zeros_like(value))
         outputs[weight_key(name)] = own
-        # Positions are masked where weights are of positions; samples count by their weights.
+        # Weights of positions need a mask; samples count by their weights.
         if mask_key(name) in outputs or len(own.shape) > 1:
             given = outputs.get(mask_key(name), there)
             outputs[mask_key(name)] = ops.logical_and(there, ops.cast(given, "bool"))
@@ -84,7 +84,7 @@ def present(weight: Any) -> Any:
 
 
 def weight_of(names: Collection[str], outputs: Mapping[str, Any]) -> Any:
-    """Return the weights of some outputs of the teacher, their product; `None` without any."""
+    """Return the product of the weights of some outputs of the teacher; `None` without any."""
     weight = None
     for name in names:
         weight = times(weight, outputs.get(weight_key(name)))
@@ -102,7 +102,7 @@ def times(sample_weight: Any, weight: Any) -> Any:
 
 
 def scaled(sample_weight: Any, weight: Any, valid: Any = None) -> Any:
-    """Return weights of samples for a mean over those that have a teacher, and are valid.
+    """Return weights of samples for a mean over those that have a teacher and are valid.
 
     Args:
         sample_weight: Shape `(batch, ...)`, or `None`.
@@ -155,7 +155,7 @@ def _float(weight: Any) -> Any:
 
 
 def mean_present(weight: Any) -> Any:
-    """Return one weight a sample: the mean over those positions where there is a teacher."""
+    """Return one weight per sample: the mean over the positions where there is a teacher."""
     weight = _float(weight)
     if len(weight.shape) < 2:
         return weight

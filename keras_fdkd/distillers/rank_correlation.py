@@ -1,10 +1,10 @@
-"""Kendall's rank correlation of rows, with memory that does not grow with the pairs."""
+"""Kendall's rank correlation of rows, with memory that does not grow with the number of pairs."""
 
 from typing import Any
 
 from keras import ops
 
-# Up to here all pairs at once take fewer operations, and little memory.
+# Up to here comparing all pairs at once takes fewer operations, and little memory.
 _FEW = 128
 _BLOCK = 64
 # `rank * n + rank` and the number of pairs must fit into int32.
@@ -15,10 +15,10 @@ def kendall(a: Any, b: Any) -> tuple[Any, Any]:
     """Return Kendall's tau-b between the rows of `a` and `b`, as numerator and denominator.
 
     `tau = (concordant - discordant) / sqrt(pairs untied in a * pairs untied in b)` over all
-    `n * (n - 1) / 2` pairs of entries. Undivided, a tau that equals a threshold is not lifted over
-    it by rounding.
+    `n * (n - 1) / 2` pairs of entries. It is returned undivided, so that rounding does not lift a
+    tau that equals a threshold over it.
 
-    Up to 128 entries it compares all pairs; from there on it counts the swaps of a merge sort, in
+    For up to 128 entries it compares all pairs; for more, it counts the swaps of a merge sort, in
     `log2(n)` sorts of all entries: memory grows with `batch * n` and time with
     `batch * n * log2(n)**2`; XLA takes seconds to compile the sorts, once. Both count the same
     integers.
@@ -28,8 +28,8 @@ def kendall(a: Any, b: Any) -> tuple[Any, Any]:
         b: Float, same shape.
 
     Returns:
-        Two float32 tensors of shape `(batch,)`; the second is 0 where a row is constant, as tau is
-        undefined then. Neither has a gradient.
+        Two float32 tensors of shape `(batch,)`; the second is 0 where a row is constant, because
+        tau is undefined there. Neither has a gradient.
 
     Raises:
         ValueError: If there are more columns.
@@ -55,7 +55,7 @@ def kendall(a: Any, b: Any) -> tuple[Any, Any]:
 
 def _few(a: Any, b: Any) -> tuple[Any, Any, Any]:
     """Return concordant minus discordant pairs, and pairs untied in `a` and in `b`."""
-    # Each pair is there twice, with both signs turned. Equal infinities are tied.
+    # Each pair occurs twice, with both signs flipped. Equal infinities are tied.
     a, b = _signs(a), _signs(b)
     counts = [ops.sum(x, axis=(1, 2)) / 2 for x in (a * b, ops.square(a), ops.square(b))]
     return counts[0], counts[1], counts[2]
@@ -95,7 +95,7 @@ def _smaller(x: Any) -> Any:
 
 
 def _count_ties(smaller: Any) -> Any:
-    """Each entry is tied with those between the start of its run and itself."""
+    """Count tied pairs: each entry is tied with those from the start of its run to itself."""
     return ops.sum(ops.arange(smaller.shape[-1], dtype="int32") - smaller, axis=-1)
 
 
@@ -104,14 +104,14 @@ def _count_inversions(x: Any) -> Any:
     n, width = x.shape[-1], _BLOCK
     size = max(width, 1 << (n - 1).bit_length())
     x = ops.pad(x, [(0, 0), (0, size - n)], constant_values=n)
-    # The first levels at once, pair by pair: as sorts they would take longest to compile and run.
+    # The first levels at once, pair by pair: as sorts these would take longest to compile and run.
     blocks = ops.reshape(x, (-1, size // width, width))
     earlier = ops.arange(width)[:, None] < ops.arange(width)
     inverted = ops.logical_and(earlier, blocks[..., :, None] > blocks[..., None, :])
     total = ops.sum(ops.cast(inverted, "int32"), axis=(1, 2, 3))
     x = ops.sort(blocks, axis=-1)
     while width < size:
-        # Blocks of two sorted halves, merged; the last bit tells the halves apart.
+        # Blocks of two sorted halves are merged; the last bit tells the halves apart.
         second = ops.cast(ops.arange(2 * width) >= width, "int32")
         blocks = 2 * ops.reshape(x, (-1, size // (2 * width), 2 * width)) + second
         blocks = ops.sort(blocks, axis=-1)

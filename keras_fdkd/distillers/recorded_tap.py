@@ -1,4 +1,4 @@
-"""RecordedTap: what losses read of a teacher of which there are outputs alone."""
+"""RecordedTap: what losses read of a teacher that is known by its outputs only."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -15,12 +15,12 @@ _LEAST = 1e-7  # as Keras clips probabilities
 
 
 class RecordedTap:
-    """Answers like a `keras_fdkd.features.FeatureTap`, from what is recorded.
+    """Works like a `keras_fdkd.features.FeatureTap`, on recorded outputs.
 
     Args:
         teacher: What is recorded.
         reads: Names of what is read, with the name of a recorded output, or `None` for the feature
-            (of `"predictions"`: the logits).
+            (for `"predictions"`: the logits).
 
     Raises:
         ValueError: If something that is read is not recorded.
@@ -58,18 +58,18 @@ class RecordedTap:
         return found
 
     def meaning(self, name: str) -> str | None:
-        """Return what an output means: predictions are logits by now."""
+        """Return what an output means: predictions have become logits."""
         return "logits" if name == PREDICTIONS else None
 
     def kind(self, name: str) -> None:
-        """Return nothing: probabilities of a sigmoid are not told from others."""
+        """Return nothing: probabilities of a sigmoid cannot be told from others."""
 
     def ends_in(self, name: str) -> str:
         """Return where an output comes from, for messages."""
         return "what was recorded"
 
     def channels_first_by(self, name: str) -> None:
-        """Return nothing: what is recorded has its channels last."""
+        """Return nothing: recorded outputs have their channels last."""
 
     def __call__(self, inputs: Any, training: bool = False) -> NoReturn:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How many replicas share a step: the losses of Keras take their part of the batch's mean."""
+"""How many replicas share a step: Keras's losses return their part of the batch's mean."""
 
 import keras
 
@@ -7,7 +7,8 @@ def replicas() -> int:
     """Return the number of replicas of the current `tf.distribute` strategy, 1 elsewhere.
 
     TensorFlow sums the gradients of the replicas, so every `keras.losses.Loss` divides its value by
-    their number there. What a function of Keras gives has to be divided, what is logged multiplied.
+    their number there. What a Keras function returns must be divided too, and what is logged
+    multiplied.
     """
     if keras.config.backend() != "tensorflow":
         return 1

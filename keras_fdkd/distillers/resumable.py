@@ -1,4 +1,4 @@
-"""Resumable: files of a distiller that outlive a kill, and weights without the teacher."""
+"""Resumable: distiller files that survive a killed process, and weights without the teacher."""
 
 from typing import Any, NoReturn
 
@@ -17,14 +17,14 @@ _OF_TEACHERS = f"{ATTRIBUTE}_teachers"
 
 
 class Resumable(SeveralProcesses):
-    """What the distillers write: whole files, and training state without frozen teachers.
+    """What the distillers write: complete files, and training state without frozen teachers.
 
     `save` writes everything, the teacher included: the file is self-contained. `save_weights`,
     which `keras.callbacks.ModelCheckpoint(save_weights_only=True)` and
     `keras_fdkd.callbacks.CrashSafeBackup` call, writes what training changes: the student, the
     layers of the losses, the optimizer, the states of random draws, and a fingerprint of the
-    teacher instead of its weights. Both write the factors of LoRA as they are, see `LoraState`.
-    Of several processes that train together the first one writes.
+    teacher instead of its weights. Both write LoRA factors unmerged, see `LoraState`. If several
+    processes train together, the first one writes.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -49,7 +49,7 @@ class Resumable(SeveralProcesses):
         ]
 
     def _left_out(self) -> list[Any]:
-        """Return what files of weights go without: frozen teachers, and the LoRA of theirs."""
+        """Return what files of weights leave out: frozen teachers, and their LoRA state."""
         states = [getattr(owner, _OF_TEACHERS) for owner in (self, *self._inner())]
         return [*self._frozen_teachers(), *states]
 
@@ -59,22 +59,22 @@ class Resumable(SeveralProcesses):
         self._jit_as_given = kwargs.get("jit_compile", "auto")
 
     def get_compile_config(self) -> dict[str, Any]:
-        """Return what `compile` got, in words that every backend understands.
+        """Return what `compile` got, in a form that every backend can load.
 
         Keras 3.15 would name the optimizer of its PyTorch backend, which the others cannot load,
-        and what "auto" came to for `jit_compile`, which PyTorch would take as a wish.
+        and the `jit_compile` that "auto" led to, which PyTorch would take as an explicit choice.
         """
         config = _public(super().get_compile_config())
         return {**config, "jit_compile": self._jit_as_given} if config else config
 
     def _states(self) -> list[Any]:
-        # Teachers stay as they are; the memory of a process is of its own samples.
+        # Teachers do not change; the memory of a process belongs to its own samples.
         memories = (layer for layer in self.modules() if isinstance(layer, ContrastiveMemory))
         kept = {id(v) for owner in (*self._frozen_teachers(), *memories) for v in owner.variables}
         return [variable for variable in super()._states() if id(variable) not in kept]
 
     def _frozen_teachers(self) -> list[keras.Model]:
-        """Return the models that no file of weights needs, as training does not change them."""
+        """Return the models whose weights no file needs, because training does not change them."""
         raise NotImplementedError
 
     def save(
@@ -82,8 +82,8 @@ class Resumable(SeveralProcesses):
     ) -> None:
         """Save the distiller with its teacher, see `keras.Model.save`.
 
-        A local `.keras` file is replaced in one step: a process that is killed while it writes
-        leaves the file as it was.
+        A local `.keras` file is replaced in one step: if the process is killed while it writes, the
+        file stays as it was.
         """
         self._build_optimizer()
         if not is_first_process(self):
@@ -120,17 +120,18 @@ class Resumable(SeveralProcesses):
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Load what `save_weights` wrote, see `keras.Model.load_weights`.
 
-        The distiller must have been built with the same teacher, and compiled if training is to go
-        on with the state of the optimizer. A `.keras` file of `save` brings its teacher along.
+        The distiller must have been built with the same teacher, and compiled if training is to
+        resume with the state of the optimizer. A `.keras` file from `save` contains its teacher.
 
         Args:
-            filepath: A `.weights.h5` file, the `.weights.json` of several, or a `.keras` file.
+            filepath: A `.weights.h5` file, the `.weights.json` of a sharded one, or a `.keras`
+                file.
             skip_mismatch: Boolean. Accept other shapes, and another teacher. Defaults to `False`.
             **kwargs: See `keras.Model.load_weights`.
 
         Raises:
-            ValueError: If the file was written beside another teacher, or does not fit. The
-                distiller is then as it was.
+            ValueError: If the file was written with another teacher, or does not fit. The distiller
+                is then unchanged.
         """
         self._build_optimizer()
         whole = str(filepath).endswith(".keras")
@@ -142,14 +143,14 @@ class Resumable(SeveralProcesses):
             super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
             if not (whole or skip_mismatch):
                 self._check_teacher(filepath)
-        except BaseException:  # Keras reads what it can before it raises.
+        except BaseException:  # Keras loads what it can before it raises.
             for variable, value in before:
                 variable.assign(value)
             for layer, alpha in alphas.items():
                 layer.lora_alpha = alpha
             raise
         if any(layer.lora_alpha != alpha for layer, alpha in alphas.items()):
-            # A number, which compiled steps hold as a constant.
+            # A plain number, which compiled steps hold as a constant.
             self.train_function = self.test_function = self.predict_function = None
 
     def _values(self, with_teachers: bool) -> list[tuple[Any, Any]]:
@@ -161,7 +162,7 @@ class Resumable(SeveralProcesses):
         return [(v, ops.convert_to_numpy(v).copy()) for v in found if id(v) not in frozen]
 
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: a distiller is there to train. Its student is a plain model, which exports.
+        """Refuse: a distiller is only for training. Its student is a plain model, which exports.
 
         Raises:
             ValueError: Always.
@@ -173,7 +174,7 @@ class Resumable(SeveralProcesses):
         )
 
     def _build_optimizer(self) -> None:
-        """Let a compiled distiller have the optimizer's variables before the first step."""
+        """Create the optimizer's variables of a compiled distiller before the first step."""
         optimizer = getattr(self, "optimizer", None)
         if optimizer is not None and not optimizer.built:
             optimizer.build(self.trainable_variables)
@@ -211,7 +212,7 @@ def _seeds(model: keras.Model) -> list[Any]:
 
 
 def _public(config: Any) -> Any:
-    """Return a serialized configuration with the optimizers of a backend by their public names."""
+    """Return a serialized configuration with public names for a backend's optimizers."""
     if isinstance(config, dict):
         config = {name: _public(value) for name, value in config.items()}
         if ".backend." in str(config.get("module")) and hasattr(

@@ -1,4 +1,4 @@
-"""SeveralProcesses: models that PyTorch's processes, or TensorFlow's workers, train together."""
+"""SeveralProcesses: models that PyTorch processes, or TensorFlow workers, train together."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -11,30 +11,30 @@ from keras_fdkd.processes import process
 
 
 class SeveralProcesses(keras.Model):
-    """A model whose training step is one of all processes.
+    """A model whose training step is shared by all processes.
 
-    PyTorch: the forward pass runs inside `DistributedDataParallel`, which averages gradients: with
-    parts of one size, a step of all processes equals a step of one with the whole batch. What a
-    forward pass leaves behind (the statistics of batch normalization) is averaged after each step,
-    and metrics, which must be sums as most are, count the samples of all. `fit` and `evaluate` wait
-    for each other: call them in every process.
+    PyTorch: the forward pass runs inside `DistributedDataParallel`, which averages gradients: if
+    all parts have the same size, a step of all processes equals a step of one process with the
+    whole batch. State that a forward pass changes (the statistics of batch normalization) is
+    averaged after each step, and metrics, which must be sums as most are, count the samples of all
+    processes. `fit` and `evaluate` wait for each other: call them in every process.
 
-    TensorFlow: under `MultiWorkerMirroredStrategy`, which spreads batches itself, what Keras 3.15
-    trips over is put right: nested batches, and logs that are scalars
+    TensorFlow: under `MultiWorkerMirroredStrategy`, which spreads batches itself, this works around
+    what fails in Keras 3.15: nested batches, and logs that are scalars
     (https://github.com/keras-team/keras/issues/20585).
     """
 
-    _wrapped: Any = None  # the module of PyTorch and what it trains
+    _wrapped: Any = None  # the PyTorch module and what it trains
     _stage: str | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._stage != "forward":
             return super().__call__(*args, **kwargs)
-        self._enter("train")  # What is wrapped comes here again.
+        self._enter("train")  # The wrapped module calls this method again.
         return self._wrapped[0](*args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Any:
-        # Before the first step, whose teacher pass comes first.
+        # Before the first step, because its teacher pass comes first.
         if self._are_several("torch"):
             self._wrap()
         return super().make_train_function(force)
@@ -48,13 +48,13 @@ class SeveralProcesses(keras.Model):
         return logs
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        # Keras's trainer of PyTorch calls it before each step, and finds the factors of LoRA by
-        # their paths: those of one side alone where teacher and student name their layers alike.
+        # Keras's PyTorch trainer calls it before each step, and finds LoRA factors by their paths:
+        # only those of one side if teacher and student name their layers alike.
         for variable in self.trainable_variables:
             variable.value.grad = None
 
     def test_step(self, *args: Any) -> Any:
-        # PyTorch's processes may have batches of different numbers here: they meet at the end.
+        # PyTorch processes may have different numbers of batches here: they meet at the end.
         with self._in_stage("test"):
             return self._averaged(super().test_step(*args))
 
@@ -66,6 +66,7 @@ class SeveralProcesses(keras.Model):
         own = [value.clone() for value in values]
         _sum(values)
         logs = keras.tree.map_structure(ops.copy, self._own_metrics())
+        # Each process continues from its own sums.
         for value, before in zip(values, own, strict=True):
             value.data.copy_(before)
         return logs
@@ -75,13 +76,13 @@ class SeveralProcesses(keras.Model):
         return super().get_metrics_result()
 
     def _get_metrics_result_or_logs(self, logs: Any) -> Any:
-        # Keras takes the last step's logs, of one process, where some metrics are left out of them,
-        # and has no public way to say which: https://github.com/keras-team/keras/pull/19529.
+        # Keras returns the last step's logs, of one process, if some metrics are missing from them,
+        # and has no public way to choose which: https://github.com/keras-team/keras/pull/19529.
         found = self.get_metrics_result()
         return {name: found[name] for name in logs} if set(logs) <= set(found) else logs
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        # TensorFlow alone. With several workers, Keras would average a nested batch over them; it
+        # TensorFlow only. With several workers, Keras would average a nested batch over them; it
         # does so before any step, where no public method of a model is called:
         # https://github.com/keras-team/keras/issues/20329.
         if iterator is not None and self._are_several("tensorflow"):
@@ -97,7 +98,7 @@ class SeveralProcesses(keras.Model):
         return keras.config.backend() == backend and process(self)[1] > 1
 
     def _averaged(self, logs: Any) -> Any:
-        """Return the logs of a step, of one value each where Keras averages them along an axis."""
+        """Return the logs of a step, one value each, in a shape that Keras can average."""
         if not self._are_several("tensorflow"):
             return logs
         return keras.tree.map_structure(lambda value: ops.reshape(value, (1,)), logs)
@@ -111,10 +112,10 @@ class SeveralProcesses(keras.Model):
             self._enter(None)
 
     def _enter(self, stage: str | None) -> None:
-        object.__setattr__(self, "_stage", stage)  # Keras takes its time over what is set.
+        object.__setattr__(self, "_stage", stage)  # Keras's own `__setattr__` is slow.
 
     def _states(self) -> list[Any]:
-        """Return the variables, not trained, that are to be alike in all processes."""
+        """Return the untrained variables that must be equal in all processes."""
         return [v for v in self.non_trainable_variables if "float" in str(v.dtype)]
 
     def _wrap(self) -> None:
@@ -124,14 +125,14 @@ class SeveralProcesses(keras.Model):
             return
         import torch
 
-        for variable in self.non_trainable_variables:  # The others are sent by PyTorch's own.
+        for variable in self.non_trainable_variables:  # PyTorch itself sends the others.
             if "float" in str(variable.dtype):
                 torch.distributed.broadcast(variable.value.data, 0)
-        # Parts of a student that no loss reaches get no gradient: a static graph allows for them.
+        # Parts of a student that no loss reaches get no gradient: a static graph allows that.
         wrapped = torch.nn.parallel.DistributedDataParallel(
             _module(super().__call__, trained), static_graph=True
         )
-        # As an attribute of its own, Keras would make a layer of it.
+        # As a normal attribute, Keras would make a layer of it.
         object.__setattr__(self, "_wrapped", [wrapped, trained])
 
 
@@ -151,12 +152,13 @@ def _module(forward: Callable[..., Any], parameters: list[Any]) -> Any:
 
 
 def _sum(values: list[Any], divisor: int = 1) -> None:
-    """Replace tensors by their sums over all processes, divided."""
+    """Replace tensors by their sums over all processes, divided by `divisor`."""
     import torch
 
     if not values:
         return
     with torch.no_grad():
+        # One exchange for all tensors; float64 keeps counts exact.
         flat = torch.cat([value.reshape(-1).double() for value in values])
         torch.distributed.all_reduce(flat)
         parts = (flat / divisor).split([value.numel() for value in values])

@@ -1,4 +1,4 @@
-"""What a compiled loss says of the task: classes, independent labels or values."""
+"""The task that a compiled loss is for: classes, independent labels or values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +40,7 @@ _OF_VALUES = (
 
 
 def kind_of_task(loss: Any) -> str | None:
-    """Return "classes", "labels" or "values" for a loss of Keras, `None` for any other.
+    """Return "classes", "labels" or "values" for a Keras loss, `None` for any other.
 
     Args:
         loss: The loss of one output: an object, function or name.
@@ -52,7 +52,7 @@ def kind_of_task(loss: Any) -> str | None:
     resolved = resolve(loss)
     for kind, names in _LOSSES.items():
         for cls in (getattr(keras.losses, name) for name in names if hasattr(keras.losses, name)):
-            # Only what is Keras's own: a subclass may mean anything.
+            # Only Keras's own losses: a subclass may mean anything.
             if type(resolved) is cls or (resolved is not None and resolved is _function_of(cls)):
                 return kind
     return None
@@ -64,7 +64,7 @@ def resolve(loss: Any) -> Any:
 
 
 def is_on_probabilities(loss: Any) -> bool:
-    """Whether a loss of Keras takes probabilities, rather than logits.
+    """Whether a Keras loss takes probabilities, rather than logits.
 
     Example:
     >>> is_on_probabilities("sparse_categorical_crossentropy"), is_on_probabilities("mse")
@@ -83,10 +83,10 @@ def loss_of_output(loss: Any, name: str | None) -> Any:
 
     Args:
         loss: As passed to `compile`: one loss, or a list or dict of them.
-        name: Of the output in a dict; `None` for the only one.
+        name: Name of the output in a dict; `None` for the only one.
 
     Returns:
-        The loss, `None` if there is none or it cannot be told.
+        The loss, `None` if there is none or it cannot be determined.
     """
     if isinstance(loss, Mapping):
         return loss.get(name) if name in loss else _only(list(loss.values()), name)
@@ -100,10 +100,10 @@ def _only(losses: list[Any], name: str | None) -> Any:
 
 
 def check_task(name: str, loss: CrossModalLoss, compiled: Any) -> None:
-    """Raise if a loss of classes or labels stands beside a compiled loss of something else.
+    """Raise if a loss of classes or labels is used next to a compiled loss of another kind.
 
     Args:
-        name: Of the loss.
+        name: Name of the distillation loss.
         loss: The distillation loss.
         compiled: The compiled loss of the output that it compares.
     """

@@ -16,16 +16,16 @@ def teacher_pass(
     seeds: Sequence[Any] = (),
     step: Any = None,
 ) -> Any:
-    """Run `forward(inputs, training=False)` without gradient and without effect on any state.
+    """Run `forward(inputs, training=False)` without gradients and without changing any state.
 
     Args:
         forward: The teacher.
         inputs: The teacher's inputs.
-        variables: Non-trainable variables of the model in training, the teacher's among them.
+        variables: Non-trainable variables of the trained model, the teacher's among them.
         values: Their values inside a JAX step, in the same order; `None` on other backends.
         seeds: Those variables that are states of the teacher's random draws.
         step: Number of the training step, so that a teacher that draws at random in inference draws
-            anew in each; `None` draws the same again.
+            differently in each step; `None` repeats the same draws.
 
     Returns:
         What `forward` returns.
@@ -35,7 +35,7 @@ def teacher_pass(
     distribution = None if values is None else keras.distribution.distribution()
     if distribution is None:
         return outputs
-    # Of a teacher that is laid out over several devices; JAX cannot transform a feature that is.
+    # For a teacher laid out over several devices: JAX cannot transform features laid out like it.
     return keras.tree.map_structure(
         lambda output: keras.distribution.distribute_tensor(
             output, distribution.get_data_layout(output.shape)
@@ -48,7 +48,7 @@ def teacher_pass(
 def _no_effect(
     variables: list, values: list | None, seeds: Sequence[Any], step: Any
 ) -> Iterator[None]:
-    # What is assigned inside the scope (counters, states of draws) is dropped with it.
+    # Whatever is assigned inside the scope (counters, states of draws) is discarded with it.
     mapping = [] if values is None else list(zip(variables, values, strict=True))
     if seeds and step is not None:
         known = {id(variable): value for variable, value in mapping}
@@ -56,6 +56,7 @@ def _no_effect(
             state = known.get(id(seed))
             if state is None:  # Inside a JAX step the variable itself holds no value.
                 state = seed.value
+            # The state is (seed, number of draws): the step moves the seed.
             first = ops.convert_to_tensor([1, 0], dtype=state.dtype)
             moved = state + first * ops.cast(step, state.dtype)
             mapping.append((seed, moved))
@@ -65,4 +66,4 @@ def _no_effect(
             import torch
 
             stack.enter_context(torch.no_grad())
-        yield  # TensorFlow: the gradient tape opens later.
+        yield  # On TensorFlow, the gradient tape opens later.

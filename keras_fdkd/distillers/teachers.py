@@ -1,4 +1,4 @@
-"""The teacher of a distiller: what it is asked, what it gives, and how it is told apart."""
+"""The teacher of a distiller: what it is asked, what it returns, and how it is identified."""
 
 import hashlib
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from keras_fdkd.fingerprints import fingerprint
 from keras_fdkd.recorded_teacher import RecordedTeacher
 
 _INPUTS = "inputs"
-_TAKEN = ("layer", "features", "predictions")  # They begin names of what is read.
+_TAKEN = ("layer", "features", "predictions")  # Names of what is read begin with these.
 
 
 class FrozenTeacher:
-    """One teacher or several, which run in inference mode or ran before, and never change.
+    """One teacher or several, which run in inference mode or are recorded, and never change.
 
     Args:
         teacher: Built `keras.Model`, `RecordedTeacher`, or a dict of these by name.
@@ -50,7 +50,7 @@ class FrozenTeacher:
         self._holds = False
 
     def _data_names(self, teacher: str | None, with_masks: bool) -> frozenset[str]:
-        """Return the names in data of what is read of one teacher, with masks if it says so."""
+        """Return the names in data of what is read of one teacher, with masks if asked."""
         names = {name for name in self.names if self.teacher_of(name) == teacher}
         masks = {f"{name}_mask" for name in names} & self.masks if with_masks else set()
         return frozenset(map(self.data_name, names | masks))
@@ -64,10 +64,10 @@ class FrozenTeacher:
         return self.tap.teacher_of(name) if isinstance(self.tap, GroupTap) else None
 
     def run_reads(self, inputs: Any = None) -> set[str]:
-        """Return the names in data of what is read of teachers that run, masks too.
+        """Return the names in data of what is read of the teachers that run, masks included.
 
         Args:
-            inputs: Of several teachers, a dict of those that are asked. Defaults to `None`: all.
+            inputs: With several teachers, a dict with those that run. Defaults to `None`: all.
         """
         some = self.needs.has_names and isinstance(inputs, Mapping)
         asked = {
@@ -81,7 +81,7 @@ class FrozenTeacher:
         }
 
     def before_step(self, inputs: Any, variables: list, values: list | None, step: Any) -> Any:
-        """Return what goes into the batch in place of the teacher's inputs.
+        """Return what replaces the teacher's inputs in the batch.
 
         Args:
             inputs: The teacher's inputs.
@@ -97,14 +97,14 @@ class FrozenTeacher:
         """Return what the losses read, from what `before_step` or the data gave.
 
         Args:
-            outputs: By the names in data.
+            outputs: Outputs by their names in data.
             training: Whether the student trains.
             weight: `"teacher_weight"`, or `None`.
         """
         return with_presence(self.tap.received(outputs), weight, self.names, self.teacher_of)
 
     def fingerprint(self) -> str:
-        """Return the fingerprint of the weights; while `fit` runs, it is computed once."""
+        """Return the fingerprint of the weights; while `fit` runs, it is computed only once."""
         if self._held_fingerprint is not None:
             return self._held_fingerprint
         found = {str(name): fingerprint(model) for name, model in self.named_models.items()}
@@ -114,13 +114,13 @@ class FrozenTeacher:
         return one
 
     def hold(self, while_fit_runs: bool) -> None:
-        """Say whether `fit` runs, in which the weights cannot change."""
+        """Say whether `fit` runs, during which the weights cannot change."""
         self._holds = while_fit_runs
         self._held_fingerprint = None
 
 
 class TrainedTeacher(FrozenTeacher):
-    """A model that is trained along: it runs inside the distiller's `call`, with gradients."""
+    """A model that is trained too: it runs inside the distiller's `call`, with gradients."""
 
     is_frozen = False
 
@@ -158,7 +158,7 @@ def check_teacher(teacher: Any) -> None:
 
 
 def refuse_outputs() -> NoReturn:
-    """Raise, because the outputs of a teacher that trains change with each step."""
+    """Raise, because the outputs of a teacher that trains change in each step."""
     raise ValueError(
         "This distiller trains the teacher, so its outputs cannot be computed once: "
         'pass its inputs, as {"teacher": ..., "student": ...}. Received: "teacher_outputs".'

@@ -1,4 +1,4 @@
-"""TermMeans: what the terms of a distiller were, on the mean of an epoch."""
+"""TermMeans: the means of a distiller's terms over an epoch."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -8,10 +8,10 @@ from keras import ops
 
 
 class TermMeans(keras.metrics.Metric):
-    """Means over the samples of several scalars, in one variable: one update a step.
+    """Means over the samples of several scalars, in one variable: one update per step.
 
     Args:
-        names: Of the scalars.
+        names: Names of the scalars.
 
     Example:
     >>> means = TermMeans(["low_loss", "high_loss"])
@@ -32,10 +32,10 @@ class TermMeans(keras.metrics.Metric):
 
         Args:
             values: Scalars by name; one that is missing counts as 0.
-            size: Samples of the batch.
+            size: Number of samples in the batch.
 
         Raises:
-            ValueError: If there is a scalar of another name.
+            ValueError: If there is a scalar with another name.
         """
         if unknown := sorted(set(values) - set(self.names)):
             raise ValueError(

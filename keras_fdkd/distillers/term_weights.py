@@ -1,4 +1,4 @@
-"""TermWeights: the one home of the numbers that weigh the terms of a distiller."""
+"""TermWeights: the one place for the numbers that weigh the terms of a distiller."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,10 +12,10 @@ from keras_fdkd.running import give_values
 
 
 class TermWeights(keras.layers.Layer):
-    """Weights by the name of the term, which compiled steps obey when they are set anew.
+    """Weights by the name of the term, which compiled steps follow when they change.
 
-    They are variables: a number would be a constant of the step that was compiled with it. As such
-    they are saved with the state of the training, like the learning rate.
+    They are variables, because a number would be a constant of the step compiled with it. As
+    variables they are also saved with the state of the training, like the learning rate.
 
     Args:
         weights: Numbers >= 0 by the name of the term in the logs.
@@ -45,11 +45,11 @@ class TermWeights(keras.layers.Layer):
 
     def __getitem__(self, name: str) -> float:
         """Return a weight as a number."""
-        # The shortest one that is this in the variable's precision: 0.3, not 0.30000001.
+        # The shortest number that rounds to the variable's value: 0.3, not 0.30000001.
         return float(str(np.float32(ops.convert_to_numpy(self._variable(name)))))
 
     def __setitem__(self, name: str, weight: float) -> None:
-        """Set a weight, also while training."""
+        """Set a weight, also during training."""
         variable = self._variable(name)
         check_number(name, weight)
         give_values()
@@ -75,7 +75,7 @@ class TermWeights(keras.layers.Layer):
         return self.variable_of[name]
 
     def load_own_variables(self, store: Any) -> None:
-        if store.keys():  # Files of earlier versions hold no weights: those of the arguments stay.
+        if store.keys():  # Files of earlier versions hold no weights: keep those of the arguments.
             super().load_own_variables(store)
 
 

@@ -1,4 +1,4 @@
-"""TrainingModel: a model that trains parts of itself beside teachers, and survives an error."""
+"""TrainingModel: a model that trains parts of itself beside teachers, and survives errors."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from keras_fdkd.running import running
 
 
 class TrainingModel(Resumable):
-    """What all distillers share: teachers that no step trains, and models that outlive an error.
+    """What all distillers share: teachers that no step trains, and models that survive errors.
 
     A frozen teacher is part of the model, so that it is saved and spread over devices with it, but
     none of its variables counts as trainable here. The teacher itself is not touched: its
@@ -44,19 +44,19 @@ class TrainingModel(Resumable):
 
     @property
     def trainable(self) -> bool:
-        """Whether anything trains. Setting it reaches all layers but those of frozen teachers."""
+        """Whether anything trains. Setting it affects all layers but those of frozen teachers."""
         return self._trainable
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
         teachers = {id(teacher) for teacher in self._frozen_teachers()}
         self._trainable = bool(value)
-        for layer in self._layers:  # As Keras does, which would reach the teachers too.
+        for layer in self._layers:  # As Keras does, which would also set the teachers.
             if id(layer) not in teachers:
                 layer.trainable = value
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
-        """Return no mask: one of recorded outputs is the teacher's, not that of what comes out."""
+        """Return no mask: one of recorded outputs belongs to the teacher, not to the result."""
 
     def _ids_of_teachers(self) -> set[int]:
         return {id(v) for teacher in self._frozen_teachers() for v in teacher.variables}
@@ -66,7 +66,7 @@ class TrainingModel(Resumable):
         optimizer = getattr(self, "optimizer", None)
         if optimizer is None:
             return None
-        # By name: of accumulated gradients `iterations` counts updates, not steps.
+        # By name: with accumulated gradients `iterations` counts updates, not steps.
         numbers = [i for i, v in enumerate(optimizer.variables) if v.name == "iteration"]
         if not numbers:
             return None
@@ -86,10 +86,10 @@ class TrainingModel(Resumable):
 
     @contextlib.contextmanager
     def _state_kept(self) -> Iterator[None]:
-        """Give all variables their values back if a step raises.
+        """Restore the values of all variables if a step raises.
 
-        Keras's JAX trainer takes the values out of the variables before it traces a step, and
-        loses them if that raises: teacher and student would be empty.
+        Keras's JAX trainer takes the values out of the variables before it traces a step, and loses
+        them if that raises: teacher and student would be left empty.
         """
         if keras.config.backend() != "jax":
             yield
@@ -101,7 +101,7 @@ class TrainingModel(Resumable):
         try:
             yield
         except BaseException:
-            self.jax_state_sync()  # What the last whole step left, if there was one.
+            self.jax_state_sync()  # What the last complete step left, if there was one.
             for variable, value in held:
                 # Private: no public name tells a variable without a value from its placeholder.
                 if variable._value is None and not value.is_deleted():

@@ -1,4 +1,4 @@
-"""Layers of frequency-decoupled distillation."""
+"""Layers that frequency-decoupled distillation, and the losses, are made of."""
 
 from keras_fdkd.layers.band_classifier import BandClassifier
 from keras_fdkd.layers.contrastive_memory import ContrastiveMemory

@@ -10,7 +10,7 @@ Axis = int | tuple[int, ...]
 
 
 def plain_axis(axis: Any) -> Any:
-    """Return an axis as it is, and several as a tuple: JSON makes lists of these."""
+    """Return an axis unchanged, and several as a tuple: JSON turns tuples into lists."""
     return tuple(axis) if isinstance(axis, list) else axis
 
 
@@ -37,7 +37,7 @@ def axes_of(axis: Axis, shape: tuple[int | None, ...]) -> tuple[int, ...]:
 
 
 def count_values(x: Any, axes: tuple[int, ...]) -> Any:
-    """Return how many values lie along `axes`: a number, or a tensor where that is unknown yet."""
+    """Return how many values lie along `axes`: a number, or a tensor where it is unknown yet."""
     sizes = [x.shape[axis] for axis in axes]
     if None not in sizes:
         return math.prod(sizes)

@@ -1,4 +1,4 @@
-"""BandClassifier: one head that judges a band of both modalities."""
+"""BandClassifier: one classifier of a band, shared by both modalities."""
 
 from typing import Any
 
@@ -14,28 +14,29 @@ from keras_fdkd.layers.resizing import are_sizes, resized
 class BandClassifier(keras.layers.Layer):
     """Classify a frequency band: `Dense(relu(band))`.
 
-    The same instance is called on the teacher's and on the student's band, which puts both
-    modalities into one decision space.
+    For a distiller of your own; `FrequencyDistiller` makes one per band. The same instance is
+    called on the teacher's and on the student's band, which puts both modalities into one decision
+    space.
 
     Args:
         num_classes: Integer, the number of logits.
-        positions: Sizes of the positions that are judged, `(steps,)` or `(height, width)`, to which
-            the logits of the band's own positions are resized; `None` among them for as many as the
-            band has. Defaults to `None`: the mean over the positions is judged.
+        positions: Sizes of the positions that are classified, `(steps,)` or `(height, width)`, to
+            which the logits of the band's own positions are resized; `None` among them for as many
+            as the band has. Defaults to `None`: the mean over the positions is classified.
         **kwargs: See `keras.layers.Layer`.
 
     Call args:
-        inputs: Band, shape `(batch, dim)`; with further axes, `(batch, positions..., dim)`, the
-            rectified band is averaged over them, unless `positions` are given.
+        inputs: Band, shape `(batch, dim)` or `(batch, positions..., dim)`. Unless `positions` are
+            given, the rectified band is averaged over its positions.
         mask: Boolean, shape `(batch, positions...)`, true at the positions to average; the average
-            of none is 0. Defaults to `None`: all, or those of the mask that Keras attached to
-            `inputs`.
+            over no position is 0. Defaults to `None`: all, or those of the mask that Keras attached
+            to `inputs`.
 
     Returns:
         Logits, shape `(batch, num_classes)`, or `(batch, positions..., num_classes)`.
 
     Raises:
-        ValueError: If `num_classes` is no positive integer, or the mask or positions do not fit.
+        ValueError: If `num_classes` is not a positive integer, or the mask or positions do not fit.
 
     Example:
     >>> import numpy as np
@@ -70,7 +71,7 @@ class BandClassifier(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        # What Keras does around a layer has been done for this one.
+        # `call`: Keras has already done for this layer what it does around each.
         if self.positions is not None:
             logits = self.dense.call(ops.relu(inputs))
             for axis, size in enumerate(self.positions, 1):

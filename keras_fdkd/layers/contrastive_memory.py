@@ -18,6 +18,8 @@ _SMALL_INTEGERS = ("int8", "uint8", "int16", "uint16")
 class ContrastiveMemory(keras.layers.Layer):
     """Score each sample against the banks of the other modality: the trainable part of `CRD`.
 
+    `keras_fdkd.losses.CRD` makes it; use it directly only in a contrastive loss of your own.
+
     Each modality has a linear embedding into `dim` values of unit norm, `v`, and a bank `M` that
     holds one embedding for each training sample. For sample `n` and candidates `j`, of which the
     first is `n` itself, the layer returns `log o` of
@@ -27,31 +29,32 @@ class ContrastiveMemory(keras.layers.Layer):
 
     In training the candidates come from the banks, which then move towards the new embeddings:
     `M[n] = normalize(momentum * M[n] + (1 - momentum) * v[n])`. In evaluation a sample need not be
-    in the banks: its positive is the other modality's embedding of the same pair, the negatives
-    are the same random bank entries for every call, and nothing is updated. `index` is ignored.
+    in the banks: its positive is the other modality's embedding of the same pair, the negatives are
+    the same random bank entries in every call, and nothing is updated. `index` is ignored.
 
     Args:
-        num_samples: Integer of at least 2, the size of the training set.
+        num_samples: Integer >= 2, the size of the training set.
         dim: Integer, the size of the embeddings. Defaults to `128`.
-        negatives: Integer, the negatives of each sample; may exceed `num_samples`, as they are
+        negatives: Integer, the negatives of each sample; may exceed `num_samples`, because they are
             drawn with replacement. Defaults to `16384`.
         temperature: Float above 0. Defaults to `0.07`.
         momentum: Float in [0, 1), the share of a bank entry that an update keeps.
             Defaults to `0.5`.
-        seed: Integer >= 0 or `None`, seeds the negatives. Defaults to `None`.
+        seed: Integer >= 0 or `None`, seeds the negatives and the initial banks. Defaults to `None`.
         **kwargs: See `keras.layers.Layer`.
 
     Call args:
-        teacher, student: Features of the same samples, each of shape `(batch, ...)` with all but
-            the batch size known. They are flattened.
+        teacher: Features, shape `(batch, ...)` with all sizes but the batch known. They are
+            flattened.
+        student: Features of the same samples, likewise.
         training: Boolean.
         index: Integer numbers of the samples, in `0 .. num_samples - 1`, shape `(batch,)` or
-            `(batch, 1)`; needed in training. A compiled step cannot raise an error: a number out of
-            range moves no entry of a bank, and the scores of its sample are `nan`, which have no
-            gradient. If a sample comes twice in a batch, one of the two updates its entry.
+            `(batch, 1)`; required in training. A compiled step cannot raise an error: a number out
+            of range changes no entry of a bank, and the scores of its sample are NaN, without a
+            gradient. If a sample occurs twice in a batch, one of the two updates its entry.
             `check_index` finds both beforehand.
         there: Boolean, shape `(batch,)`: which samples have both sides. In training the others
-            move nothing. Defaults to `None`: all.
+            change nothing. Defaults to `None`: all.
 
     Returns:
         Tuple `(log_teacher, log_student)`, each of shape `(batch, 1 + negatives)` in float32
@@ -59,7 +62,7 @@ class ContrastiveMemory(keras.layers.Layer):
 
     Raises:
         ValueError: If an argument is out of its range, a size of the features is unknown, or
-            `index` is missing in training, of another shape, or not of integers.
+            `index` is missing in training, has another shape, or does not hold integers.
 
     Example:
     >>> import numpy as np
@@ -146,7 +149,7 @@ class ContrastiveMemory(keras.layers.Layer):
         known = None
         if training:
             index, known = self._find(index)
-            # `where` keeps what comes of NaN out of the gradient.
+            # `where` keeps the NaN out of the gradient.
             v_teacher, v_student = (
                 ops.where(known[:, None], v, math.nan) for v in (v_teacher, v_student)
             )
@@ -155,6 +158,7 @@ class ContrastiveMemory(keras.layers.Layer):
             for_teacher, for_student = self.contrast(v_teacher, v_student, candidates)
         else:
             shape = (ops.shape(v_student)[0], self.negatives)
+            # A fixed seed: the same negatives in every call of evaluation.
             drawn = keras.random.randint(shape, 0, self.num_samples, seed=0)
             own = ops.sum(v_teacher * v_student, axis=-1, keepdims=True) / self.temperature
             for_teacher, for_student = (
@@ -194,11 +198,11 @@ class ContrastiveMemory(keras.layers.Layer):
         """Return numbers of other samples, shape `(batch, negatives)`, uniform for each sample."""
         shape = (ops.shape(index)[0], self.negatives)
         drawn = keras.random.randint(shape, 0, self.num_samples - 1, seed=self.seed_generator)
-        # Numbers from the sample's own on are one too low.
+        # Drawn from one number fewer: those from the sample's own on move up by one.
         return drawn + ops.cast(drawn >= index[:, None], "int32")
 
     def contrast(self, teacher: Any, student: Any, candidates: Any) -> tuple[Any, Any]:
-        """Return the products with candidates of the banks, over the temperature.
+        """Return the products with candidates of the banks, divided by the temperature.
 
         Args:
             teacher: Embeddings, shape `(batch, dim)`.
@@ -221,13 +225,14 @@ class ContrastiveMemory(keras.layers.Layer):
         return unit(as_dtype(v, self._bank_dtype), -1, _EPSILON**2)
 
     def _log_z(self, variable: keras.Variable, scores: Any, known: Any) -> Any:
-        """Return what is kept, or else the estimate of the known samples; of all if `None`."""
+        """Return the stored value, else an estimate from the known samples (`None`: from all)."""
         kept = ops.convert_to_tensor(variable)
         scores, share, unset = ops.stop_gradient(scores), 1.0, ops.isinf(kept)
         if known is not None:
             scores = ops.where(known[:, None], scores, -math.inf)  # exp(-inf) = 0
             share = ops.mean(ops.cast(known, scores.dtype))
             unset = ops.logical_and(unset, ops.any(known))
+        # Relative to the largest score, so that the exponentials stay in range.
         peak = ops.max(scores)
         mean = ops.mean(ops.exp(scores - peak)) / share
         return ops.where(unset, ops.log(mean) + peak + math.log(self.num_samples), kept)

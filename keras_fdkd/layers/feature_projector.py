@@ -14,30 +14,31 @@ from keras_fdkd.numerics import as_dtype
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class FeatureProjector(keras.layers.Layer):
-    """Map the student's feature linearly onto the channels, and the positions, of the teacher's.
+    """Map the student's feature linearly to the channels and positions of the teacher's.
+
+    For a student whose feature has another shape than the teacher's; `projector="auto"` makes it.
+    It is trained with the student and thrown away with the teacher.
 
     The last axis goes through a dense layer, the same at each position (a 1x1 convolution). With
-    `sizes` positions are brought to the teacher's number too, by linear interpolation without
+    `sizes`, positions are brought to the teacher's number too, by linear interpolation without
     weights of its own: maps with antialiasing, as
     `keras.ops.image.resize(..., "bilinear", antialias=True)`; sequences by the rule of
-    `StepResampler`, first step to first and last to last, of valid steps alone. It is the student's
-    feature that changes, as the teacher's stays what it was trained to be. Both parts are linear
-    and the weights of an interpolation add up to 1, so their order makes no difference; the dense
-    layer comes where there are fewer positions.
-
-    It is trained with the student and thrown away with the teacher.
+    `StepResampler`, first step to first and last to last, using valid steps only. The student's
+    feature is the one that changes, because the teacher's must stay what it was trained to be. Both
+    parts are linear and the weights of an interpolation add up to 1, so their order makes no
+    difference; the dense layer runs where there are fewer positions.
 
     Args:
         units: Integer, size of the teacher's feature along the last axis.
         sizes: Sizes of the teacher's feature between batch and channels: `(steps,)`,
-            `(height, width)`, or of three axes. `None` among them leaves an axis as it is.
-            Defaults to `None`: all are left.
+            `(height, width)`, or three axes. `None` among them leaves an axis as it is. Defaults to
+            `None`: all axes stay as they are.
         **kwargs: See `keras.layers.Layer`.
 
     Call args:
         inputs: Student feature, shape `(batch, ..., dim)`. Sizes before the last may be unknown.
-        mask: Boolean, shape `(batch, steps)`, true at the valid steps of a sequence. It is asked
-            for where steps are resampled: all that come out are valid then, zeros for a sample
+        mask: Boolean, shape `(batch, steps)`, true at the valid steps of a sequence. It is used
+            where steps are resampled: all output steps are then valid, and zeros for a sample
             without any. Defaults to `None`: all, or those of the mask that Keras attached.
 
     Returns:
@@ -96,6 +97,7 @@ class FeatureProjector(keras.layers.Layer):
                 "A map that carries a Keras mask cannot be resized: pool it, or compare maps of "
                 f"one size. Received: shape {tuple(inputs.shape)}, sizes={self.sizes}."
             )
+        # Shrink before the dense layer, grow after it: it runs on fewer positions.
         x, grows = inputs, []
         for axis, size in wanted.items():
             if x.shape[axis] is not None and x.shape[axis] < size:
@@ -117,7 +119,7 @@ class FeatureProjector(keras.layers.Layer):
         x = self.dense(as_dtype(resampled(x, steps, mask), self.compute_dtype))
         if valid is None:
             return x
-        # The bias is no step of a sample that has none.
+        # Without it the bias would fill the steps of a sample that has none.
         return x * ops.cast(ops.any(valid, axis=1, keepdims=True), x.dtype)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:

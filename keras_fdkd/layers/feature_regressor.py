@@ -16,34 +16,37 @@ from keras_fdkd.numerics import as_dtype
 class FeatureRegressor(keras.layers.Layer):
     """Map the student's feature to the teacher's shape: `relu(batch_norm(convolution(x)))`.
 
-    Along each axis of a map that is twice the target the kernel is 3 wide with stride 2 and one
+    The default regressor of `keras_fdkd.losses.FitNet`, for teacher features that were rectified.
+    It is trained with the student and thrown away with the teacher.
+
+    Along each axis of a map that is twice the target, the kernel is 3 wide with stride 2 and one
     zero on both sides; along any other it is `1 + size - target` wide, without padding. Along an
-    axis where the student's map is the smaller one, it is resized to the target first, bilinearly,
-    and the kernel is 1 wide; a sequence with fewer steps by the rule of `StepResampler`. Vectors go
-    through a dense layer. It is trained with the student and thrown away with the teacher.
+    axis where the student's map is the smaller one, it is first resized to the target, bilinearly,
+    and the kernel is 1 wide; a sequence with fewer steps is resized by the rule of `StepResampler`.
+    Vectors go through a dense layer.
 
     Args:
         target_shape: Shape of the teacher's feature without the batch: `(dim,)`,
             `(steps, channels)` or `(height, width, channels)`. A size may be `None` if the
-            student's is unknown too; both are then taken to be equal.
+            student's is unknown too; both are then assumed to be equal.
         **kwargs: See `keras.layers.Layer`.
 
     Call args:
-        inputs: Student feature of the same rank.
-        training: Boolean. Whether the batch normalization uses the batch. Defaults to `None`:
-            what the layer around it says.
+        inputs: Student feature with the same number of axes.
+        training: Boolean. Whether the batch normalization uses the batch. Defaults to `None`: as in
+            the call of the surrounding layer.
         mask: Boolean, shape of `inputs` without its last axis, true at the positions that count.
-            What stands at the others is taken for 0, and of the outputs only those that see none of
-            them count in the statistics of the batch normalization. Of a sequence that is
-            lengthened the valid steps are resampled, and all that come out count. Defaults to
-            `None`: all, or those of the mask that Keras attached to `inputs`.
+            The others are treated as 0, and only outputs that see none of them count in the
+            statistics of the batch normalization. If a sequence is lengthened, its valid steps are
+            resampled, and all output steps count. Defaults to `None`: all, or those of the mask
+            that Keras attached to `inputs`.
 
     Returns:
         Tensor of shape `(batch, *target_shape)`.
 
     Raises:
-        ValueError: If the target is no such shape, the feature is of another rank or of unknown
-            size where the target's is known, or the mask does not fit.
+        ValueError: If the target is not such a shape, the feature has another number of axes or an
+            unknown size where the target's is known, or the mask does not fit.
 
     Example:
     >>> import numpy as np
@@ -85,7 +88,7 @@ class FeatureRegressor(keras.layers.Layer):
             self.linear = convolution(channels, data_format="channels_last", **options)
         else:
             self.linear = keras.layers.Dense(channels, **options)
-        # Only the last axis decides the shape of the weights.
+        # The shape of the weights depends on the last axis only.
         self.linear.build((*(None for _ in self.target_shape), input_shape[-1]))
         self.batch_norm.build((None, *self.target_shape))
         self.built = True
@@ -95,7 +98,7 @@ class FeatureRegressor(keras.layers.Layer):
         check_mask(mask, x.shape)
         if self._lengthens():
             x = as_dtype(resampled(x, self._grown[1], mask), self.compute_dtype)
-            if mask is not None:  # All steps count, but those of a sample without any.
+            if mask is not None:  # All steps count, except those of a sample without any.
                 mask = ops.any(ops.cast(mask, "bool"), axis=1, keepdims=True)
                 mask = ops.repeat(mask, self._grown[1], axis=1)
         elif mask is not None:
@@ -104,6 +107,7 @@ class FeatureRegressor(keras.layers.Layer):
             mask = self._mask_of_outputs(mask)
         for axis, size in self._grown.items():
             x = resized(x, axis, size)
+            # By hand: `padding="same"` with stride 2 puts its one zero at the end only.
         if any(padding for _, _, padding in self._plan):
             x = ops.pad(x, [(0, 0), *((n, n) for _, _, n in self._plan), (0, 0)])
         return ops.relu(self.batch_norm(self.linear(x), training=training, mask=mask))
@@ -113,12 +117,12 @@ class FeatureRegressor(keras.layers.Layer):
         return bool(self._grown) and len(self._plan) == 1
 
     def _mask_of_outputs(self, mask: Any) -> Any:
-        """Return where the convolution saw valid positions alone (and zeros around the map)."""
+        """Return where the convolution saw only valid positions (and zeros around the map)."""
         if self._grown:
             padding = ops.expand_dims(ops.cast(ops.logical_not(mask), "float32"), -1)
             for axis, size in self._grown.items():
                 padding = resized(padding, axis, size)
-            mask = ops.squeeze(padding, -1) < 1e-6  # A share that is 0 but for rounding.
+            mask = ops.squeeze(padding, -1) < 1e-6  # A share of 0, up to rounding.
         if all(part == (1, 1, 0) for part in self._plan):
             return mask
         kernels, strides, paddings = zip(*self._plan, strict=True)
@@ -148,8 +152,8 @@ def plan_convolution(
     """Return the kernel size, the stride and the padding along each axis of the map.
 
     Args:
-        input_shape: Of the student's feature, the batch first.
-        target_shape: Of the teacher's feature, without the batch.
+        input_shape: Shape of the student's feature, the batch first.
+        target_shape: Shape of the teacher's feature, without the batch.
 
     Raises:
         ValueError: If there is no such convolution.
@@ -162,7 +166,7 @@ def plan_convolution(
             fits = fits and size is target
             plans.append((1, 1, 0))
         else:
-            # A smaller size is resized to the target first.
+            # A smaller map is resized to the target first.
             plans.append((3, 2, 1) if size == 2 * target else (1 + max(size - target, 0), 1, 0))
     if not fits:
         raise ValueError(

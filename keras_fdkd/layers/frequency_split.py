@@ -15,33 +15,36 @@ from keras_fdkd.numerics import as_dtype, precise, without_mean
 class FrequencySplit(keras.layers.Layer):
     """Split a feature into its low and its high frequency band along one axis or several.
 
+    For comparing features, or any signals, by frequency; `FrequencyDistiller` uses one for both
+    modalities.
+
     **One axis.** The real discrete Fourier transform of `n` values has `n // 2` bins above the
     constant one (DC). The low band keeps bins `1 .. round(cutoff * (n // 2))`, the high band the
     rest, so that `low + high` is the input minus its mean along `axis`; for `n = 512` and
-    `cutoff = 0.5` the low band is bins 1..128. It takes one forward and one inverse transform.
+    `cutoff = 0.5` the low band is bins 1..128. This takes one forward and one inverse transform.
 
     **Several axes**, such as height and width of a map: a bin of the transform over all of them has
     the frequency `k / (n // 2)` along an axis of size `n`, from 0 to 1, however large the axis is.
-    Its radius is the root of the mean of their squares, 1 for what is highest along each axis. The
-    low band is the circle (the ball) of radius up to `cutoff`, and `low + high` is the input minus
-    its mean over these axes. A wave along one axis alone has a radius of `1 / sqrt(2)` at most (of
-    two axes).
+    Its radius is the root of the mean of their squares, 1 for the highest frequency along every
+    axis. The low band is the circle (the ball) of radius up to `cutoff`, and `low + high` is the
+    input minus its mean over these axes. A wave along only one of two axes has a radius of
+    `1 / sqrt(2)` at most.
 
     Args:
         cutoff: Float in (0, 1). Fraction of the non-DC spectrum that is low: of its bins along one
             axis, of its radius over several. Defaults to `0.5`.
         axis: Integer, the axis to transform, or a tuple of up to three: `(1, 2)` for maps
             `(batch, height, width, channels)`. Not the batch axis. Defaults to `-1`.
-        include_dc: Boolean. Whether the low band keeps the mean. The paper's training leaves it
-            out of both bands, its similarity analysis keeps it. Defaults to `False`.
+        include_dc: Boolean. Whether the low band keeps the mean. The paper's training leaves it out
+            of both bands, its similarity analysis keeps it. Defaults to `False`.
         **kwargs: See `keras.layers.Layer`.
 
     Call args:
-        inputs: Float tensor of any rank, shape `(batch, ..., n, ...)`, `n >= 4` along one axis,
-            `n >= 2` along each of several. Sizes may be unknown until it runs; where TensorFlow
-            does not know them then either, a band that turns out to be empty is NaN. Half precision
-            is transformed in float32. What is constant along `axis` but for rounding has bands of
-            zeros.
+        inputs: Float tensor with any number of axes, shape `(batch, ..., n, ...)`, `n >= 4` along
+            one axis, `n >= 2` along each of several. Sizes may be unknown until it runs; if
+            TensorFlow does not know them even then, a band that turns out to be empty is NaN. Half
+            precision is transformed in float32. An input that is constant along `axis`, up to
+            rounding, has bands of zeros.
 
     Returns:
         Tuple `(low, high)`, each of the shape of `inputs` and the dtype of the layer.
@@ -86,13 +89,13 @@ class FrequencySplit(keras.layers.Layer):
         self.built = True
 
     def _check(self, shape: tuple[int | None, ...]) -> tuple[int, ...]:
-        """Return the axes, where both bands hold something."""
+        """Return the axes; raise if a band would be empty."""
         axes = axes_of(self.axis, shape)
         check_bands([shape[axis] for axis in axes], self.cutoff, shape, self.axis)
         return axes
 
     def call(self, inputs: Any) -> tuple[Any, Any]:
-        axes = self._check(inputs.shape)  # Of the sizes that came, which may not be those of build.
+        axes = self._check(inputs.shape)  # Of these inputs: sizes may differ from those of `build`.
         last = tuple(range(-len(axes), 0))
         # The transforms exist in float32 and float64 only.
         x = _move(precise(inputs), axes, last)

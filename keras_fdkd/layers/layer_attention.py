@@ -1,4 +1,4 @@
-"""LayerAttention: how much each layer of the teacher looks at each of the student's, for AFD."""
+"""LayerAttention: how much each layer of the teacher attends to each of the student's, for AFD."""
 
 from typing import Any
 
@@ -14,6 +14,9 @@ from keras_fdkd.numerics import precise_dtype
 class LayerAttention(keras.layers.Layer):
     """Weigh the student's layers for each of the teacher's: the trainable part of `AFD`.
 
+    `keras_fdkd.losses.AFD` makes it; use it directly only in a loss of your own over several
+    layers.
+
     With `f_s` the student's maps, `g_t` the teacher's, `mean` over positions and BN batch
     normalization: `key_s = relu(BN(Dense(mean f_s)))`, `query_t = BN(Dense(mean g_t))`. All keys of
     a batch go through one `B = BN(Dense(key))`, which has `dim` values for each layer of the
@@ -25,17 +28,18 @@ class LayerAttention(keras.layers.Layer):
         **kwargs: See `keras.layers.Layer`.
 
     Call args:
-        teacher, student: Lists of maps, each of shape `(batch, positions..., channels)`, channels
-            known.
+        teacher: List of maps, each of shape `(batch, positions..., channels)`, channels known.
+        student: List of such maps.
         training: Boolean, whether batch normalization uses the statistics of the batch.
-        there: Boolean, shape `(batch,)`, which samples count in these. Defaults to `None`: all.
+        there: Boolean, shape `(batch,)`, which samples count in these statistics. Defaults to
+            `None`: all.
 
     Returns:
-        Tuple `(teacher, (student, attention))`: the maps as they came, and the attention of shape
+        Tuple `(teacher, (student, attention))`, with the maps unchanged and the attention of shape
         `(batch, teacher layers, student layers)` in float32 (float64 if the layer computes in it).
 
     Raises:
-        ValueError: If `dim` is not a positive integer, or the maps are not lists of maps.
+        ValueError: If `dim` is not a positive integer, or an input is not a list of maps.
 
     Example:
     >>> import numpy as np
@@ -117,7 +121,7 @@ class LayerAttention(keras.layers.Layer):
         scores = ops.cast(ops.einsum("nstd,ntd->nts", keys, queries), dtype)
         places = ops.matmul(self.teacher_positions, ops.transpose(self.student_positions))
         scores = (scores + ops.cast(places, dtype)) / self.dim**0.5
-        # Not `ops.softmax`, which warns of a student with one layer.
+        # Not `ops.softmax`, which warns if the student has a single layer.
         attention = ops.exp(scores - ops.logsumexp(scores, axis=-1, keepdims=True))
         return teacher, (student, attention)
 
@@ -126,7 +130,7 @@ class LayerAttention(keras.layers.Layer):
 
 
 def _run(stack: keras.Sequential, x: Any, training: bool, there: Any) -> Any:
-    """Run dense layer, batch normalization and ReLU; the second over what counts."""
+    """Run dense layer, batch normalization and ReLU; the mask is for the normalization only."""
     if there is None:
         return stack(x, training=training)
     for layer in stack.layers:

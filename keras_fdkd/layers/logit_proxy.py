@@ -11,30 +11,32 @@ from keras_fdkd.layers.positions import mean_over_positions
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class LogitProxy(keras.layers.Layer):
-    """Classify a feature by a hidden layer of its own: C2KD's proxy student or proxy teacher.
+    """Classify a feature with a hidden layer: C2KD's proxy student or proxy teacher.
+
+    `keras_fdkd.C2KDDistiller` makes both; use it directly only in a distiller of your own.
 
     `Dense(leaky_relu(batch_norm(mean(feature) @ kernel), 0.1))`, the mean over all axes but the
     first and the last. Batch normalization has epsilon 1e-5 and momentum 0.9, as in PyTorch.
 
     Args:
         num_classes: Integer, the number of logits.
-        hidden: Integer, units of the hidden layer. Defaults to `None`: the feature's channels, as
-            in the authors' code (256).
+        hidden: Integer, units of the hidden layer. Defaults to `None`: the number of the feature's
+            channels, as in the authors' code (256).
         **kwargs: See `keras.layers.Layer`.
 
     Call args:
-        inputs: Feature, shape `(batch, positions..., channels)`; a vector, a sequence or a map.
-        training: Boolean, whether the statistics of the batch are used and kept.
-        mask: Boolean, shape `(batch, positions...)`, true at the positions to average; the mean of
-            none is 0. Defaults to `None`: all, or those of the mask that Keras attached to
-            `inputs`.
+        inputs: Feature, shape `(batch, positions..., channels)`: a vector, a sequence or a map.
+        training: Boolean, whether the statistics of the batch are used and updated.
+        mask: Boolean, shape `(batch, positions...)`, true at the positions to average; the mean
+            over no position is 0. Defaults to `None`: all, or those of the mask that Keras attached
+            to `inputs`.
 
     Returns:
         Logits, shape `(batch, num_classes)`.
 
     Raises:
-        ValueError: If a size is no positive integer, the feature has no known channels, or the mask
-            does not fit.
+        ValueError: If a size is not a positive integer, the feature's channels are unknown, or the
+            mask does not fit.
 
     Example:
     >>> import numpy as np

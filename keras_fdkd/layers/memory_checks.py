@@ -1,4 +1,4 @@
-"""Checks of what a `ContrastiveMemory` is given, for its layer, its loss and the data's guards."""
+"""Checks of the arguments and index of a `ContrastiveMemory`: for its layer, its loss, the data."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def check_memory(
 
 
 def check_index(index: Any, num_samples: int) -> None:
-    """Raise `ValueError` unless `index` numbers samples of `num_samples`, each at most once.
+    """Raise `ValueError` unless `index` gives samples below `num_samples`, each at most once.
 
     Args:
         index: Array of the numbers of a data set's samples, or of a batch's.

@@ -1,4 +1,4 @@
-"""Means over positions, of which some may be padding."""
+"""Means over positions, some of which may be padding."""
 
 from typing import Any
 
@@ -28,15 +28,15 @@ def check_mask(mask: Any, shape: tuple[int | None, ...]) -> None:
 
 
 def mean_over_positions(x: Any, mask: Any = None) -> Any:
-    """Return the mean over the axes between batch and channels, of valid positions alone.
+    """Return the mean over the axes between batch and channels, using valid positions only.
 
     Args:
         x: Feature, shape `(batch, positions..., channels)`; a vector is returned as it is.
         mask: Boolean, shape `(batch, positions...)`, or `None`: all are valid.
 
     Returns:
-        Tensor of shape `(batch, channels)`, 0 for a sample without a valid position. What stands
-        at the others, NaN too, has no effect and gets no gradient.
+        Tensor of shape `(batch, channels)`, 0 for a sample without a valid position. Values at the
+        other positions, even NaN, have no effect and get no gradient.
     """
     check_mask(mask, x.shape)
     axes = tuple(range(1, len(x.shape) - 1))

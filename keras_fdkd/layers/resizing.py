@@ -1,4 +1,4 @@
-"""Maps of another size, the same numbers on every backend."""
+"""Maps resized with the same numbers on every backend."""
 
 import functools
 from typing import Any
@@ -47,9 +47,9 @@ def _constant_weights(given: int, size: int) -> np.ndarray:
 
 
 def _weights(given: Any, size: int, xp: Any) -> Any:
-    """Return what each value counts in each result, shape `(size, given)`; the rows add up to 1."""
+    """Return how much each value counts in each result, shape `(size, given)`; rows sum to 1."""
     ratio = given / size
-    # Centres of the results, counted in values; a result reaches over one value at least.
+    # Centres of the results, in units of values; a result spans at least one value.
     centres = (xp.arange(size, dtype="float64") + 0.5) * ratio - 0.5
     distance = xp.abs(xp.expand_dims(centres, 1) - xp.arange(given, dtype="float64"))
     weights = xp.maximum(0.0, 1.0 - distance / xp.maximum(ratio, 1.0))
@@ -57,7 +57,7 @@ def _weights(given: Any, size: int, xp: Any) -> Any:
 
 
 def are_sizes(sizes: Any) -> bool:
-    """Whether these are sizes of one to three axes, `None` among them for any."""
+    """Whether these are sizes of one to three axes, with `None` for any size."""
     return (
         isinstance(sizes, (list, tuple))
         and 1 <= len(sizes) <= 3

@@ -1,4 +1,4 @@
-"""Which frequencies of a feature are low, and what these add up to."""
+"""Which frequencies of a feature are low, and the band that they add up to."""
 
 import functools
 import math
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-_ROUNDING = 1e-9  # A radius that equals the cutoff but for rounding is low.
+_ROUNDING = 1e-9  # A radius that equals the cutoff up to rounding is low.
 
 
 def check_bands(
@@ -17,9 +17,9 @@ def check_bands(
     """Raise unless both bands hold a frequency, as far as the sizes are known.
 
     Args:
-        sizes: Along the axes that are split.
+        sizes: Sizes along the axes that are split.
         cutoff: See `FrequencySplit`.
-        shape: Of the feature, for the message.
+        shape: Shape of the feature, for the message.
         axis: As given, for the message.
     """
     least = 4 if len(sizes) == 1 else 2
@@ -43,7 +43,7 @@ def check_bands(
 
 
 def low_band(x: Any, cutoff: float, axes: int) -> Any:
-    """Return the low band of what is centred already.
+    """Return the low band of a feature whose mean has been removed.
 
     Args:
         x: Float32 or float64, shape `(..., sizes)`.
@@ -52,9 +52,9 @@ def low_band(x: Any, cutoff: float, axes: int) -> Any:
     """
     sizes = tuple(x.shape[-axes:])
     known = None not in sizes
-    if not known:  # TensorFlow alone gets so far.
+    if not known:  # Only TensorFlow gets here.
         sizes = tuple(ops.shape(x)[n] for n in range(len(x.shape) - axes, len(x.shape)))
-    # Bin 0 is empty without the mean, but for rounding; bins that are cut off count as 0.
+    # Without the mean, bin 0 is 0 up to rounding; bins that are cut off count as 0.
     spectrum = ops.rfft(x)
     if known and axes == 1:
         bins = 1 + _low_bins(sizes[0], cutoff)
@@ -68,9 +68,9 @@ def low_band(x: Any, cutoff: float, axes: int) -> Any:
 
 
 def _filtered(spectrum: tuple[Any, Any], weights: Any, axes: int) -> tuple[Any, Any]:
-    """Transform the other axes too, multiply, and transform those back."""
+    """Transform the other axes too, multiply, and transform them back."""
     real, imaginary = spectrum
-    for _ in range(axes - 1):  # Keras transforms the last axis: the axes take turns.
+    for _ in range(axes - 1):  # Keras transforms the last axis only, so the axes take turns.
         real, imaginary = (_turn(part, -1, -axes) for part in (real, imaginary))
         weights = _turn(weights, -1, -axes)
         real, imaginary = ops.fft((real, imaginary))
@@ -111,7 +111,7 @@ def _low_weights(sizes: tuple[int, ...], cutoff: float) -> np.ndarray:
 
 
 def _low_weights_of_unknown(sizes: tuple[Any, ...], cutoff: float) -> Any:
-    """Return the same as a tensor; NaN if a band is empty, which no error could tell."""
+    """Return the same as a tensor; NaN if a band is empty, as no error can be raised here."""
     if len(sizes) == 1:
         bins = sizes[0] // 2
         last = ops.floor(cutoff * ops.cast(bins, "float64") + 0.5)

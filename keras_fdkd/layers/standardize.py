@@ -13,31 +13,34 @@ SCALES = ("variance", "norm")
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class Standardize(keras.layers.Layer):
-    """Remove mean and scale along one axis or several: modalities compare by direction alone.
+    """Remove mean and scale along one axis or several, so that only directions are compared.
+
+    For comparing features of modalities with different scales; `FrequencyDistiller` applies it to
+    each band.
 
     `scale="norm"` is the paper's `Std(X) = (X - mean X) / ||X - mean X||`: the mean squared
     difference of two such vectors of size `n` is `(2 - 2 cos) / n`, which shrinks with `n`, and
     their entries are so small that a logarithm does nothing to them. `scale="variance"` divides by
     the standard deviation instead, a factor of `sqrt(n)`: the mean squared difference is
-    `2 - 2 cos` whatever the size, next to a cross-entropy it counts, and entries near 1 are where
-    `LogMeanSquaredError` compresses.
+    `2 - 2 cos` whatever the size, which is comparable to a cross-entropy, and `LogMeanSquaredError`
+    does compress entries near 1.
 
     Args:
         scale: `"variance"` (unit variance) or `"norm"` (unit Euclidean norm).
             Defaults to `"variance"`.
-        axis: Integer, the axis along which to standardize, or a tuple of up to three that have one
-            mean and one scale together: `(1, 2)` for each channel of a map. Defaults to `-1`.
+        axis: Integer, the axis along which to standardize, or a tuple of up to three that share one
+            mean and one scale: `(1, 2)` for each channel of a map. Defaults to `-1`.
         center: Boolean. Whether to subtract the mean; frequency bands without DC have none.
             Defaults to `True`.
-        epsilon: Float. A row of Euclidean norm at or below it becomes zeros and gets no gradient:
-            a dead feature has no direction. With `center` the same holds of a row that is constant
-            but for rounding. The authors' code divides by `epsilon` there, a
-            gradient of 1e8 times the usual. Defaults to `1e-8`.
+        epsilon: Float. A row whose Euclidean norm is at most this becomes zeros and gets no
+            gradient: a dead feature has no direction. With `center` the same holds for a row that
+            is constant up to rounding. The authors' code divides by `epsilon` there, which makes
+            the gradient 1e8 times as large. Defaults to `1e-8`.
         **kwargs: See `keras.layers.Layer`.
 
     Call args:
-        inputs: Float tensor of any rank, shape `(batch, ..., n, ...)`. Half precision is computed
-            in float32.
+        inputs: Float tensor with any number of axes, shape `(batch, ..., n, ...)`. Half precision
+            is computed in float32.
 
     Returns:
         Tensor of the shape of `inputs` and the dtype of the layer.
@@ -70,7 +73,7 @@ class Standardize(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         check_choice("scale", scale, SCALES)
-        if not is_integer(axis):  # As one axis, that of the batch is meaningful here.
+        if not is_integer(axis):  # A single axis may be that of the batch here.
             check_axis(axis)
         check_boolean("center", center)
         check_number("epsilon", epsilon)
@@ -80,7 +83,7 @@ class Standardize(keras.layers.Layer):
         self.epsilon = epsilon
 
     def call(self, inputs: Any) -> Any:
-        # A sum of squares leaves the range of half precision soon.
+        # A sum of squares soon leaves the range of half precision.
         x = precise(inputs)
         axis = axes_of(self.axis, x.shape) if isinstance(self.axis, tuple) else self.axis
         if self.center:

@@ -1,4 +1,4 @@
-"""StepResampler: sequences of any length as sequences of one length."""
+"""StepResampler: sequences of any length resampled to one length."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,14 +15,16 @@ from keras_fdkd.numerics import as_dtype, precise
 class StepResampler(keras.layers.Layer):
     """Resample the valid steps of a sequence to a fixed number, linearly.
 
-    Of `L` valid steps, taken in order as `0 .. L - 1`, output `j` is what stands, by linear
-    interpolation, at `j * (L - 1) / (steps - 1)`: the first is the first valid step, the last the
-    last. One valid step is repeated, and without any the outputs are zeros, as are their gradients.
-    So sequences of two modalities with rates and lengths of their own become comparable step by
-    step.
+    For sequences of two modalities that differ in rate or length: afterwards they can be compared
+    step by step. `time_steps=` of the distillers uses it.
+
+    With `L` valid steps, numbered `0 .. L - 1` in order, output `j` is the value at
+    `j * (L - 1) / (steps - 1)`, by linear interpolation: the first output is the first valid step,
+    the last output the last. A single valid step is repeated. Without any, the outputs are zeros,
+    and so are their gradients.
 
     Args:
-        steps: Integer, the number of steps that come out. Of one step, it is the middle of the
+        steps: Integer, the number of output steps. A single output step is the middle of the
             sequence.
         **kwargs: See `keras.layers.Layer`.
 
@@ -37,8 +39,8 @@ class StepResampler(keras.layers.Layer):
         Tensor of shape `(batch, steps, dim)`, without a mask.
 
     Raises:
-        ValueError: If `steps` is no positive integer, the inputs are no sequence, or the mask does
-            not fit.
+        ValueError: If `steps` is not a positive integer, the inputs are not a sequence, or the mask
+            does not fit.
 
     Example:
     >>> import numpy as np
@@ -76,7 +78,7 @@ class StepResampler(keras.layers.Layer):
 
 
 def resampled(x: Any, steps: Any, mask: Any = None) -> Any:
-    """Return the valid steps of a sequence as `steps` of them, see `StepResampler`.
+    """Return the valid steps of a sequence, resampled to `steps`; see `StepResampler`.
 
     Args:
         x: Shape `(batch, time, dim)`.
@@ -106,9 +108,9 @@ def resampled(x: Any, steps: Any, mask: Any = None) -> Any:
 
 
 def _mix(count: Any, steps: Any, step: Callable[[Any], Any]) -> Any:
-    """Return the outputs, from how many valid steps there are and a function that reads them.
+    """Return the outputs, from the number of valid steps and a function that reads steps.
 
-    Places are counted in whole numbers: what falls on a step equals it.
+    Places are counted in integers, so that an output that falls on a step equals it exactly.
     """
     last = ops.maximum(ops.cast(count, "int32") - 1, 0)
     numbers = ops.arange(steps, dtype="int32")

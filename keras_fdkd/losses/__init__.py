@@ -1,4 +1,4 @@
-"""Losses between the outputs of a teacher and of a student."""
+"""Losses between the outputs of a teacher and those of a student."""
 
 from keras_fdkd.losses.afd import AFD
 from keras_fdkd.losses.at import AT

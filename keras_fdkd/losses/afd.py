@@ -19,19 +19,22 @@ _EPSILON = 1e-12
 class AFD(CrossModalLoss):
     """Attention-based feature distillation: every teacher layer finds its student layers.
 
+    For pairs of convolutional models where it is not clear which student layer should imitate which
+    teacher layer: an attention, trained with the student, weighs all pairs of the layers you name.
+    Start with `loss_weights=[200.0]`, the weight of the published code.
+
     The value of a map is the mean over channels of its square, flattened and divided by its norm;
-    that of a student's map is first averaged to the teacher's size (adaptive average pooling,
-    which repeats values where the teacher's map is larger). With the attention of
+    that of a student's map is first averaged to the teacher's size (adaptive average pooling, which
+    repeats values where the teacher's map is larger). With the attention of
     `keras_fdkd.layers.LayerAttention`, the loss of a sample is
     `sum_t sum_s attention[t, s] * mean((value_s - value_t) ** 2)`. A map of zeros has a value of
-    zeros, and gets no gradient through it.
-
-    The published code weighs this loss by 200.
+    zeros and no gradient.
 
     Args:
-        teacher_layer_name, student_layer_name: Lists of paths of layers whose outputs are maps
-            `(batch, positions..., channels)` of known size, all with one, two or three axes of
-            positions. Both are required.
+        teacher_layer_name: List of paths of the teacher's layers. Their outputs are maps
+            `(batch, positions..., channels)` of known size. Required.
+        student_layer_name: The same for the student. Required. All maps of both models have the
+            same number of axes of positions, one to three.
         dim: Integer, the size of keys and queries. Defaults to `128`.
         name: String. Defaults to `"afd"`.
 
@@ -44,7 +47,7 @@ class AFD(CrossModalLoss):
         Loss per sample, shape `(batch,)`.
 
     Raises:
-        ValueError: If the layer names are missing or no lists, `dim` is not a positive integer, or
+        ValueError: If the layer names are missing or not lists, `dim` is not a positive integer, or
             the outputs are not maps of known size with the same number of axes.
 
     Example:

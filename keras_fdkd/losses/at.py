@@ -18,29 +18,35 @@ _EPSILON = 1e-12
 class AT(CrossModalLoss):
     """Attention transfer: where a map is active, whatever its channels.
 
+    For pairs whose feature maps or sequences show the same scene position by position, such as
+    depth and color: the student learns which positions matter. Start with `loss_weights=[1000.0]`,
+    the published weight: squares of parts of a unit vector are small.
+
     `mean((A(student) - A(teacher)) ** 2)` over positions, where `A(x)` is the mean over channels of
     `abs(x) ** p`, divided by its Euclidean norm over the positions of the sample. The larger map is
-    first average-pooled to the size of the smaller, axis by axis. A map of zeros stays zero and
-    has no gradient.
+    first average-pooled to the size of the smaller, axis by axis. A map of zeros stays zero and has
+    no gradient.
 
     One object compares one pair of layers: add one for each stage.
 
     Args:
-        p: Number of at least 1. Larger values see the strongest activations alone. Defaults to
+        p: Number >= 1. The larger it is, the more the strongest activations dominate. Defaults to
             `2`.
-        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
-            features are compared. The published weight of this term is 1000: squares of parts of a
-            unit vector are small.
+        teacher_layer_name: See `CrossModalLoss`. Without a path the feature is compared.
+        student_layer_name: See `CrossModalLoss`. Without a path the feature is compared.
+        name: String. Defaults to `"at"`.
 
     Call args:
-        teacher, student: Maps of one rank, `(batch, height, width, channels)` or `(batch, steps,
-            channels)`. Sizes and channels may differ.
+        teacher: Map `(batch, height, width, channels)` or sequence `(batch, steps, channels)`.
+        student: The same. Sizes and channels may differ from the teacher's, but not the number of
+            axes.
 
     Returns:
-        Loss of each sample, shape `(batch,)`.
+        Loss per sample, shape `(batch,)`.
 
     Raises:
-        ValueError: If `p` is out of range, or the outputs are not maps of one rank.
+        ValueError: If `p` is out of range, or the outputs are not maps with the same number of
+            axes.
 
     Example:
     >>> import numpy as np

@@ -34,7 +34,7 @@ def check_loss(loss: Any, name: str, others: str = "") -> None:
 
 
 def check_positions(loss: keras.losses.Loss, name: str) -> None:
-    """Raise unless `loss` gives one value a position."""
+    """Raise unless `loss` gives one value per position."""
     if type(loss) not in BAND_LOSSES.values() or loss.reduction != "sum_over_batch_size":
         raise ValueError(
             f"`{name}` sees whole samples, so weights and masks of positions (frames, pixels) do "
@@ -55,6 +55,7 @@ def per_sample(value: Any) -> Any:
     """Return a band as `(batch, values)`."""
     if len(value.shape) == 2:
         return value
+    # With known sizes the batch is the unknown: the static shape keeps the number of values.
     if None in value.shape[1:]:
         return ops.reshape(value, (ops.shape(value)[0], -1))
     return ops.reshape(value, (-1, math.prod(value.shape[1:])))

@@ -15,23 +15,29 @@ from keras_fdkd.numerics import bounded_logits, full_precision
 class BinaryKD(CrossModalLoss):
     """Knowledge distillation where every logit answers a question of its own (several labels).
 
+    For a teacher and a student that predict the same independent labels (tags, findings, events),
+    next to a binary cross-entropy. A softmax over independent labels, as in `KD`, would lose how
+    likely each of them is. A single logit (yes or no) is one label. Start with
+    `loss_weights=[2.0]`.
+
     `T^2 * mean over labels of KL(Bernoulli(sigmoid(teacher / T)) || Bernoulli(sigmoid(student /
-    T)))`. Use it beside a binary cross-entropy: a softmax over independent labels, as in `KD`, does
-    not know how likely each of them is. A single logit (a yes or no) is one label.
+    T)))`.
 
     Args:
-        temperature: Float above 0, may be set anew while training. Defaults to `1.0`.
-        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
-            predictions are compared.
+        temperature: Float above 0, may be changed during training. Defaults to `1.0`.
+        teacher_layer_name: See `CrossModalLoss`. Without a path the predictions are compared.
+        student_layer_name: See `CrossModalLoss`. Without a path the predictions are compared.
+        name: String. Defaults to `"binary_kd"`.
 
     Call args:
-        teacher, student: Logits of one shape, `(batch, labels)` or `(batch, ..., labels)`.
+        teacher: Logits, shape `(batch, labels)` or `(batch, ..., labels)`.
+        student: Logits of the same shape.
 
     Returns:
-        Loss of each sample, shape `(batch,)`.
+        Loss per sample, shape `(batch,)`.
 
     Raises:
-        ValueError: If an argument is out of range, or the outputs are not of one shape.
+        ValueError: If an argument is out of range, or the outputs differ in shape.
 
     Example:
     >>> import numpy as np
@@ -81,6 +87,7 @@ class BinaryKD(CrossModalLoss):
 
 def binary_divergence(teacher: Any, student: Any) -> Any:
     """KL divergence of the pairs `(p, 1 - p)` with these log-odds."""
+    # `1 - sigmoid(x)` as `sigmoid(-x)`: exact for large logits too, where the difference is 0.
     positive = ops.sigmoid(teacher) * (ops.log_sigmoid(teacher) - ops.log_sigmoid(student))
     negative = ops.sigmoid(-teacher) * (ops.log_sigmoid(-teacher) - ops.log_sigmoid(-student))
     return positive + negative

@@ -17,43 +17,48 @@ _EPSILON = 1e-7
 class CRD(CrossModalLoss):
     """Contrastive representation distillation: tell a pair from the samples of a memory bank.
 
+    For features that are vectors, and data sets of at least thousands of samples. Start with
+    `loss_weights=[0.4]` and `negatives=1024` (or the number of samples, if smaller); the published
+    code weighs this loss by 0.8 next to the cross-entropy.
+
     The features of both modalities are embedded linearly and compared with banks of the other
     modality's embeddings of all training samples, see `keras_fdkd.layers.ContrastiveMemory`. With
-    its scores `o`, of the positive `o_0` and of negatives `o_j`, and
-    `c = negatives / num_samples`, each of the two modalities adds
+    its scores `o`, of the positive `o_0` and of negatives `o_j`, and `c = negatives / num_samples`,
+    each of the two modalities adds
     `-log(o_0 / (o_0 + c + 1e-7)) - sum_j log(c / (o_j + c + 1e-7))`.
 
-    The negatives are all other samples. The published code draws them from other classes, where
-    there are labels; here labels may be missing, and a negative may be of the sample's own class.
+    Negatives are drawn from all other samples. The published code draws them from other classes if
+    there are labels; here labels may be missing, and a negative may have the sample's own class.
 
     The distiller needs to know which samples it sees: pass their numbers as
-    `x={"teacher": ..., "student": ..., "index": np.arange(num_samples)}`. `check_index` refuses
-    numbers that are out of range, there twice or no integers. Validation data needs none. The
-    published code weighs this loss by 0.8 next to the cross-entropy.
+    `x={"teacher": ..., "student": ..., "index": np.arange(num_samples)}`. `check_index` rejects
+    numbers that are out of range, repeated, or not integers. Validation data need no index.
 
     Args:
-        num_samples: Integer of at least 2, the size of the training set.
+        num_samples: Integer >= 2, the size of the training set.
         dim: Integer, the size of the embeddings. Defaults to `128`.
-        negatives: Integer, the negatives of each sample, drawn with replacement.
-            Defaults to `16384`.
+        negatives: Integer, the negatives of each sample, drawn with replacement. Defaults to
+            `16384`.
         temperature: Float above 0. Defaults to `0.07`.
-        momentum: Float in [0, 1), the share of a bank entry that an update keeps.
-            Defaults to `0.5`.
-        seed: Integer >= 0 or `None`, seeds the negatives and the first banks. Defaults to `None`.
-        teacher_layer_name, student_layer_name: Path of the compared layer, of any output of known
-            size, or `None` for the distiller's feature.
+        momentum: Float in [0, 1), the share of a bank entry that an update keeps. Defaults to
+            `0.5`.
+        seed: Integer >= 0 or `None`, seeds the negatives and the initial banks. Defaults to `None`.
+        teacher_layer_name: Path of the compared layer, whose output has a known size, or `None` for
+            the distiller's feature. Defaults to `None`.
+        student_layer_name: The same for the student. Defaults to `None`.
         name: String. Defaults to `"crd"`.
 
     Call args:
-        teacher, student: `log o` of both modalities, shape `(batch, 1 + negatives)`, as the
-            adapter returns them.
+        teacher: `log o` of the teacher's modality, shape `(batch, 1 + negatives)`, as the adapter
+            returns it.
+        student: The same for the student's modality.
 
     Returns:
         Loss per sample, shape `(batch,)`.
 
     Raises:
-        ValueError: If an argument is out of its range, or the outputs are not one tensor of known
-            size a side.
+        ValueError: If an argument is out of its range, or the output of a side is not one tensor of
+            known size.
 
     Example:
     >>> import numpy as np
@@ -104,7 +109,7 @@ class CRD(CrossModalLoss):
         }
 
     def check_index(self, index: Any) -> None:
-        """Raise `ValueError` unless `index` numbers samples of the banks, each at most once.
+        """Raise `ValueError` unless `index` gives samples of the banks, each at most once.
 
         Args:
             index: Integer array, shape `(samples,)` or `(samples, 1)`.

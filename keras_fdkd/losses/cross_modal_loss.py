@@ -13,33 +13,36 @@ from keras_fdkd.numerics import mean_per_sample
 
 
 class CrossModalLoss(keras.distillation.DistillationLoss):
-    """A `keras.distillation.DistillationLoss` that knows labels, weights, masks and own layers.
+    """Base of the losses that compare a teacher with a student: subclass it for your own loss.
 
-    A subclass returns one value a sample from `call`; one that can tell positions (frames, pixels)
-    apart defines `values` instead, so that weights and masks of positions reach it. Its trainable
-    part, if it has one, is a layer that `build_adapter` returns: the distiller runs it inside its
-    own `call` and hands on what it returns. Losses without one work in
-    `keras.distillation.Distiller` as well.
+    It is a `keras.distillation.DistillationLoss` that also handles labels, sample weights, masks
+    and trainable layers. A subclass returns one value per sample from `call`; one that can tell
+    positions (frames, pixels) apart defines `values` instead, so that weights and masks of
+    positions reach it. If it has a trainable part, this is a layer that `build_adapter` returns:
+    the distiller runs it inside its own `call` and passes its outputs to the loss. Losses without
+    such a layer also work in `keras.distillation.Distiller`.
 
-    Once a distiller uses the loss, its arguments are fixed, as a compiled step would not hear of a
-    change; those that a subclass declares as `keras_fdkd.losses.tunable.Tunable` may be set at any
-    time, and so may any `keras.Variable` that a loss holds.
+    Once a distiller uses the loss, its arguments are fixed, because a compiled step would not see a
+    change. Those that a subclass declares as `keras_fdkd.losses.tunable.Tunable` may still be
+    changed at any time, and so may any `keras.Variable` that the loss holds.
 
     Args:
-        teacher_layer_name, student_layer_name: Path of the layer whose output is compared
-            (`"backbone/pool"`), a list of paths for losses that compare several; or `None` for
-            what `reads` says: the distiller's feature or the predictions.
+        teacher_layer_name: Path of the teacher's layer whose output is compared
+            (`"backbone/pool"`), a list of paths for losses that compare several layers, or `None`
+            for what the class attribute `reads` says: the distiller's feature or the predictions.
+            Defaults to `None`.
+        student_layer_name: The same for the student. Defaults to `None`.
         name: String; the term appears as `{name}_loss` in the logs.
 
     Raises:
-        ValueError: If a path is neither a string, a list of strings nor `None`, or empty.
+        ValueError: If a path is empty, or neither a string, a list of strings nor `None`.
     """
 
     reads = "features"  # or "predictions"
     #: The kind of predictions that it takes, `"classes"` (one logit each), `"labels"` (independent,
     #: one logit each), or `None` for anything.
     compares: str | None = None
-    #: Whether masked positions can be left out. `None` if a subclass does not say.
+    #: Whether masked positions can be left out. `None` if a subclass does not say so.
     takes_masks: bool | None = None
     _is_used = False
 
@@ -63,16 +66,17 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
 
     @property
     def numbers(self) -> dict[str, float]:
-        """The numbers that may change, as long as no distiller uses the loss."""
+        """The numbers that may change, while no distiller uses the loss."""
+        # Made on demand: a subclass may set a number before it calls `super().__init__`.
         return self.__dict__.setdefault("_numbers", {})
 
     @property
     def variables(self) -> dict[str, keras.Variable]:
-        """The same, once a distiller does."""
+        """The variables that hold these numbers, once a distiller uses the loss."""
         return self.__dict__.setdefault("_variables", {})
 
     def use(self, name: str) -> Any:
-        """Return the number `name` to compute with: a tensor in a distiller, else the number."""
+        """Return the number `name` to compute with: a tensor inside a distiller, else a number."""
         variable = self.variables.get(name)
         return self.numbers[name] if variable is None else variable.value
 
@@ -102,12 +106,12 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
 
         Args:
             teacher: Symbolic output (`keras.KerasTensor`, or a list of them).
-            student: The same.
+            student: The same for the student.
         """
         return None
 
     def validate_model_compatibility(self, teacher: Any, student: Any) -> None:
-        """Refuse `keras.distillation.Distiller`, which asks here, if it would not run the layer."""
+        """Refuse `keras.distillation.Distiller`, which calls this, where it skips the layer."""
         if type(self).build_adapter is not CrossModalLoss.build_adapter:
             raise ValueError(
                 f"`{type(self).__name__}` trains a layer of its own, which "
@@ -116,26 +120,28 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
             )
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
-        """Raise `ValueError` unless the outputs (symbolic or not) can be compared."""
+        """Raise `ValueError` unless the outputs (symbolic or real) can be compared."""
 
     def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
-        """Return the loss of each sample, shape `(batch,)`.
+        """Return the loss per sample, shape `(batch,)`.
 
-        `y` are labels, `None` if unknown, -1 for a sample without one. A `call` with an argument
-        `mask` gets the positions that count, boolean of shape `(batch, ...)`, or `None` for all.
+        `y` are labels, `None` if unknown, -1 for a sample without a label. A `call` that has an
+        argument `mask` gets the positions that count, boolean of shape `(batch, ...)`, or `None`
+        for all.
         """
         return mean_per_sample(self.values(teacher, student, y))
 
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
-        """Return the loss of each position, shape `(batch, ...)`; see `call`.
+        """Return the loss per position, shape `(batch, ...)`; see `call`.
 
-        What stands in masked positions is left out afterwards; `mask` is for statistics over all.
+        The values of masked positions are discarded afterwards; `mask` is there for statistics over
+        positions.
         """
         raise NotImplementedError
 
     @classmethod
     def gives_positions(cls) -> bool:
-        """Whether the loss is made of `values`, rather than of a `call` that overrides them."""
+        """Whether the loss comes from `values`, rather than from a `call` that overrides it."""
         first = next(c for c in cls.__mro__ if {"call", "values"} & set(vars(c)))
         return "values" in vars(first) and first is not CrossModalLoss
 
@@ -149,16 +155,16 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
         valid: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Return the scalar loss: the mean over all that counts, times `sample_weight`.
+        """Return the scalar loss: the mean over all that counts, weighted by `sample_weight`.
 
         Args:
-            teacher_outputs: What is compared, of the teacher.
-            student_outputs: The same, of the student.
+            teacher_outputs: The teacher's output that is compared.
+            student_outputs: The student's output that is compared.
             y: Labels, see `call`.
-            sample_weight: Shape `(batch,)` or, of positions, `(batch, ...)`; or `None`.
+            sample_weight: Shape `(batch,)` or, for positions, `(batch, ...)`; or `None`.
             mask: Boolean, shape `(batch,)` or `(batch, ...)`: the samples or positions that are
-                there on both sides; or `None` for all.
-            valid: 0 to 1, of the same shapes: those that count; or `None` for all.
+                present on both sides; or `None` for all.
+            valid: 0 to 1, of the same shapes: how much each of them counts; or `None` for all.
             **kwargs: Ignored, as `keras.distillation.Distiller` may pass more.
         """
         if self.gives_positions():
@@ -182,7 +188,7 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
 
 @functools.cache
 def takes_argument(function: Any, name: str) -> bool:
-    """Whether a function has an argument of this name."""
+    """Whether a function has an argument with this name."""
     return name in inspect.signature(function).parameters
 
 

@@ -18,30 +18,37 @@ _EPSILON = 1e-8
 class DIST(CrossModalLoss):
     """Correlate predictions instead of matching them: between classes, and within each class.
 
+    For a teacher and a student that predict the same classes, when the teacher is far stronger: a
+    weak student can follow the relations between predictions better than their exact values. Start
+    with `loss_weights=[2.0]`, the authors' factor.
+
     With `P = softmax(student / T)`, `Q = softmax(teacher / T)` and the Pearson correlation
-    `rho(u, v) = <u - mean u, v - mean v> / (||u - mean u|| ||v - mean v|| + 1e-8)`:
-    `T^2 * (inter_weight * (1 - rho(row of P, row of Q)) + intra_weight * (1 - mean over classes of
+    `rho(u, v) = <u - mean u, v - mean v> / (||u - mean u|| ||v - mean v|| + 1e-8)`: `T^2 *
+    (inter_weight * (1 - rho(row of P, row of Q)) + intra_weight * (1 - mean over classes of
     rho(column of P, column of Q)))`. Rows are samples, columns the probabilities of one class over
-    the batch. What is constant (one sample in the batch, an untrained uniform prediction) has
-    correlation 0 and no gradient.
+    the batch. A constant row or column (one sample in the batch, an untrained uniform prediction)
+    has correlation 0 and no gradient.
 
     Args:
-        inter_weight: Float >= 0, the `beta` of the paper. Defaults to `1.0`.
-        intra_weight: Float >= 0, the `gamma` of the paper. Defaults to `1.0`.
-        temperature: Float above 0. Defaults to `1.0`; the authors use 4 on CIFAR-100, and multiply
-            the loss by 2.
-        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
-            predictions are compared.
+        inter_weight: Float >= 0, the `beta` of the paper. May be changed during training. Defaults
+            to `1.0`.
+        intra_weight: Float >= 0, the `gamma` of the paper. May be changed during training. Defaults
+            to `1.0`.
+        temperature: Float above 0, may be changed during training. Defaults to `1.0`; the authors
+            use 4 on CIFAR-100.
+        teacher_layer_name: See `CrossModalLoss`. Without a path the predictions are compared.
+        student_layer_name: See `CrossModalLoss`. Without a path the predictions are compared.
+        name: String. Defaults to `"dist"`.
 
     Call args:
-        teacher, student: Logits of one shape: `(batch, classes)`, or `(batch, height, width,
-            classes)`, where every pixel is a sample.
+        teacher: Logits, shape `(batch, classes)`, or `(batch, height, width, classes)`, where every
+            pixel is a sample.
+        student: Logits of the same shape.
 
     Returns:
-        Loss of each sample, shape `(batch,)`. The
-        correlation within a class belongs to the batch: every sample gets its value, and with
-        `sample_weight` all samples, those of weight 0 too, take part in it; what is masked does
-        not.
+        Loss per sample, shape `(batch,)`. The correlation within a class belongs to the batch, and
+        every sample gets the same value of it. With `sample_weight`, all samples take part in it,
+        even those of weight 0; masked samples and positions do not.
 
     Raises:
         ValueError: If an argument is out of range, or the outputs are not logits of one shape.

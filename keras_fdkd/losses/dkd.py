@@ -14,46 +14,50 @@ from keras_fdkd.losses.pairs import check_logits, same_positions
 from keras_fdkd.losses.tunable import Tunable
 from keras_fdkd.numerics import bounded_logits, full_precision
 
-# A logit that no softmax sees beside bounded ones, and whose products with 0 are 0.
+# A logit that adds nothing to a softmax of bounded ones, and whose products with 0 are 0.
 _MASKED = -1e30
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
 class DKD(CrossModalLoss):
-    """Decoupled knowledge distillation: target class and other classes weighted apart.
+    """Decoupled knowledge distillation: target class and other classes weighted separately.
 
-    With `p = softmax(logits / T)` and target class `y`:
-    `T^2 * (alpha * TCKD + beta * NCKD)`, where `TCKD` is the KL divergence of the pairs
-    `(p_y, 1 - p_y)` and `NCKD` that of the softmax over the classes other than `y`, which is 0 for
-    two classes. `KD` is the case `alpha = 1`, `beta = 1 - p_y` of the teacher.
+    For a teacher and a student that predict the same classes, when there are many classes. Start
+    with `loss_weights=[0.5]`. The authors raise the weight of this loss linearly from 0 over the
+    first 20 epochs, as `keras_fdkd.callbacks.WeightSchedule` can.
+
+    With `p = softmax(logits / T)` and target class `y`: `T^2 * (alpha * TCKD + beta * NCKD)`, where
+    `TCKD` is the KL divergence of the pairs `(p_y, 1 - p_y)` and `NCKD` that of the softmax over
+    the classes other than `y`, which is 0 for two classes. `KD` is the case `alpha = 1`,
+    `beta = 1 - p_y` of the teacher.
 
     Args:
-        alpha: Float >= 0, weight of the target class part. Defaults to `1.0`.
-        beta: Float >= 0, weight of the part of the other classes. Defaults to `8.0`; the authors'
-            configurations have 0.5 to 8.
-        temperature: Float above 0. Defaults to `4.0`.
-        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
-            predictions are compared.
-
-    The authors raise the weight of this loss linearly from 0 over the first 20 epochs.
+        alpha: Float >= 0, weight of the target class part. May be changed during training. Defaults
+            to `1.0`.
+        beta: Float >= 0, weight of the part of the other classes. May be changed during training.
+            Defaults to `8.0`; the authors' configurations have 0.5 to 8.
+        temperature: Float above 0, may be changed during training. Defaults to `4.0`.
+        teacher_layer_name: See `CrossModalLoss`. Without a path the predictions are compared.
+        student_layer_name: See `CrossModalLoss`. Without a path the predictions are compared.
+        name: String. Defaults to `"dkd"`.
 
     Call args:
-        teacher, student: Logits, both of shape `(batch, classes)`, or `(batch, ..., classes)`,
-            where every position (frame, pixel) is a sample, with 2 classes or more.
+        teacher: Logits, shape `(batch, classes)` or `(batch, ..., classes)`, where every position
+            (frame, pixel) is a sample, with at least 2 classes.
+        student: Logits of the same shape.
         y: Labels: integers in `[0, classes)`, shape `(batch, ...)` or `(batch, ..., 1)`, or
-            one-hot, shape `(batch, ..., classes)`. The target of a sample with a negative label
-            (one-hot: without a positive entry), and of all samples if `y` is `None`, is the
-            teacher's most probable class. Defaults to `None`.
+            one-hot, shape `(batch, ..., classes)`. If a sample has a negative label (one-hot: no
+            positive entry), its target is the teacher's most probable class; if `y` is `None`, so
+            is that of all samples. Defaults to `None`.
 
     Returns:
-        Loss of each sample, shape `(batch,)`; finite for any logits but NaN
-        and +inf. If labels are tensors,
-        whose values a compiled step cannot see, a label from `classes` on gives NaN, without a
-        gradient.
+        Loss per sample, shape `(batch,)`; finite for all logits except NaN and +inf. A compiled
+        step cannot see the values of labels that are tensors: there, a label of `classes` or more
+        gives NaN, without a gradient.
 
     Raises:
         ValueError: If an argument is out of range, the outputs are not logits of one shape, the
-            labels have another shape, or labels in a NumPy array are no integers below `classes`.
+            labels have another shape, or labels in a NumPy array are not integers below `classes`.
 
     Example:
     >>> import numpy as np
@@ -110,7 +114,7 @@ class DKD(CrossModalLoss):
         tckd = binary_divergence(target_t, target_s)
         nckd = divergence_of_bounded(others_t, others_s)
         value = temperature**2 * (self.use("alpha") * tckd + self.use("beta") * nckd)
-        # Labels of a compiled step cannot be looked at, and what is wrong must not teach.
+        # A compiled step cannot look at labels, and a wrong label must not teach.
         return value if y is None else ops.where(labels < classes, value, math.nan)
 
     def get_config(self) -> dict[str, Any]:
@@ -139,6 +143,7 @@ def _class_indices(y: Any, logits: tuple[int | None, ...]) -> Any:
         if len(shape) == rank and shape[-1] == 1:
             return ops.cast(y[..., 0], "int32")
         if len(shape) == rank and shape[-1] == classes:
+            # `argmax` of a row of zeros is 0, which is a class: such a row has no label.
             return ops.where(ops.max(y, -1) > 0, ops.cast(ops.argmax(y, -1), "int32"), -1)
     raise ValueError(
         "Labels must be integers, one for each sample or position, or one-hot, for logits of shape "
@@ -148,7 +153,7 @@ def _class_indices(y: Any, logits: tuple[int | None, ...]) -> Any:
 
 
 def _check_labels(y: np.ndarray, logits: tuple[int | None, ...]) -> None:
-    """Raise `ValueError` if class indices are no classes."""
+    """Raise `ValueError` if class indices are not classes."""
     classes = logits[-1]
     indices = y.ndim == len(logits) - 1 or (y.ndim == len(logits) and y.shape[-1] == 1)
     if indices and y.size and not (np.all(y < classes) and np.all(y == np.floor(y))):

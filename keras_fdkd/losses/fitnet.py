@@ -16,32 +16,35 @@ from keras_fdkd.numerics import full_precision
 class FitNet(CrossModalLoss):
     """Mean squared error between the teacher's feature and the student's, mapped to its shape.
 
+    For features of any task, when their scale matters. Start with `loss_weights=[100.0]`, the
+    published weight.
+
     `mean((regressor(student) - teacher) ** 2)`. The regressor is trained with the student by
     `keras_fdkd.CrossModalDistiller`. For features of one shape that need no regressor, use
     `keras.distillation.FeatureDistillation("mse")`.
 
     Args:
-        regressor: `keras.Layer` that maps the student's feature to the teacher's shape; an object
+        regressor: `keras.Layer` that maps the student's feature to the teacher's shape; one object
             serves one distiller. Defaults to `None`: `keras_fdkd.layers.FeatureRegressor`, a
-            convolution (or a dense layer for vectors), batch normalization and ReLU, after the
-            student's map was resized along axes where it is smaller than the teacher's. ReLU suits
-            a teacher's feature that was rectified; other features have negative values.
-        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
-            features are compared. The published weight of this term is 100.
+            convolution (for vectors a dense layer), batch normalization and ReLU, after the
+            student's map is resized along the axes where it is smaller than the teacher's. ReLU
+            suits a teacher's feature that was rectified; other features have negative values.
+        teacher_layer_name: See `CrossModalLoss`. Without a path the feature is compared.
+        student_layer_name: See `CrossModalLoss`. Without a path the feature is compared.
+        name: String. Defaults to `"fitnet"`.
 
     Call args:
         teacher: Feature: vectors `(batch, dim)`, sequences `(batch, steps, channels)` or maps
-            `(batch, height, width, channels)`; any shape with a regressor of one's own.
-        student: Feature of the teacher's shape, by the layer that `build_adapter` returns.
+            `(batch, height, width, channels)`; any shape if you pass your own regressor.
+        student: Feature of the teacher's shape, made by the layer that `build_adapter` returns.
 
     Returns:
-        Loss of each sample, shape `(batch,)`. Samples of
-        weight 0 still take part in the batch normalization of the regressor; masked steps of a
-        sequence do not.
+        Loss per sample, shape `(batch,)`. Samples of weight 0 still take part in the regressor's
+        batch normalization; masked steps of a sequence do not.
 
     Raises:
-        ValueError: If `regressor` is no layer, no convolution leads from one shape to the other, or
-            a regressor gives another shape than the teacher's.
+        ValueError: If `regressor` is not a layer, no convolution leads from one shape to the other,
+            or a regressor gives another shape than the teacher's.
 
     Example:
     >>> import numpy as np
@@ -115,4 +118,4 @@ class FitNet(CrossModalLoss):
 
 
 class _RegressStudent(StudentAdapter):
-    """A class of its own, because files call the layer by the name of its class."""
+    """A class of its own, because files name the layer after its class."""

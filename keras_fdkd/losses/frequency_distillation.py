@@ -1,4 +1,4 @@
-"""FrequencyDistillation: the band terms of FD-CMKD as a loss of their own."""
+"""FrequencyDistillation: the band terms of FD-CMKD as a separate loss."""
 
 from typing import Any
 
@@ -26,36 +26,45 @@ from keras_fdkd.losses.tunable import Tunable
 class FrequencyDistillation(CrossModalLoss):
     """Align the low bands of two features strongly and the high bands weakly.
 
-    `low_weight * low_loss(low bands) + high_weight * high_loss(high bands)`, each band
-    standardized first. It is the part of `FrequencyDistiller` that needs no classifier: a term for
-    `CrossModalDistiller`, and, with layer names, for `keras.distillation.Distiller`.
+    The band terms of `keras_fdkd.FrequencyDistiller` as a loss, without classifiers: for
+    `keras_fdkd.CrossModalDistiller`, next to other losses or at several layers, and, with layer
+    names, for `keras.distillation.Distiller`. It works for any task and needs no labels. The
+    weights of the bands are arguments, so start with `loss_weights=[1.0]`.
+
+    `low_weight * low_loss(low bands) + high_weight * high_loss(high bands)`, each band standardized
+    first.
 
     Args:
         cutoff: Float in (0, 1), the fraction of the non-DC spectrum that is low, see
             `keras_fdkd.layers.FrequencySplit`; or `None` to compare the whole feature as if it were
-            the low band. Defaults to `0.5`.
+            the low band, which takes `high_weight=0`. Defaults to `0.5`.
         axis: Integer, the axis that is split, or a tuple of up to three whose frequencies belong
             together: `(1, 2)` for height and width of maps. Not the batch axis. Defaults to `-1`.
         standardize: `"variance"`, `"norm"` (the paper's) or `None`, see
             `keras_fdkd.layers.Standardize`. Defaults to `"variance"`.
-        low_weight, high_weight: Floats >= 0, may be set anew while training. A band whose weight is
-            0 from the beginning is not compared. Default to `3.0` and `1.0`.
-        low_loss, high_loss: `"mse"`, `"log_mse"` or a `keras.losses.Loss` that takes teacher and
-            student bands of shape `(batch, values)`. Default to `"mse"` and `"log_mse"`.
-        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`.
-        projector: What brings the student's feature to the teacher's shape, trained along by
-            `keras_fdkd.CrossModalDistiller`: `"auto"` for a `keras_fdkd.layers.FeatureProjector`
-            where the shapes differ, a `keras.Layer`, which serves one loss, or `None` to refuse.
-            Defaults to `"auto"`.
-        dtype: Of the transform. Defaults to `keras.config.floatx()`, in mixed precision too.
+        low_weight: Float >= 0, may be changed during training. If it is 0 from the beginning, the
+            low band is not compared. Defaults to `3.0`.
+        high_weight: The same for the high band. Defaults to `1.0`.
+        low_loss: `"mse"`, `"log_mse"` or a `keras.losses.Loss` that takes teacher and student bands
+            of shape `(batch, values)`. Defaults to `"mse"`.
+        high_loss: The same for the high band. Defaults to `"log_mse"`.
+        teacher_layer_name: See `CrossModalLoss`. Without a path the feature is compared.
+        student_layer_name: See `CrossModalLoss`. Without a path the feature is compared.
+        name: String. Defaults to `"frequency"`.
+        dtype: Dtype of the transform. Defaults to `keras.config.floatx()`, in mixed precision too.
+        projector: What brings the student's feature to the teacher's shape;
+            `keras_fdkd.CrossModalDistiller` trains it with the student. `"auto"` for a
+            `keras_fdkd.layers.FeatureProjector` where the shapes differ, a `keras.Layer`, which
+            serves one loss, or `None` to refuse features of different shapes. Defaults to `"auto"`.
 
     Call args:
-        teacher_outputs, student_outputs: Features of one shape `(batch, ..., dim)`. Sizes may be
-            unknown until it runs.
-        sample_weight: Shape `(batch,)` or, of positions, `(batch, ...)`; or `None`. Along a split
-            axis positions are mixed: there weights of positions count by their mean.
-        mask: Boolean, shape `(batch, steps)` for sequences: the steps that count; or `None`. If
-            they are split, the valid steps of each sequence are resampled to `steps` first.
+        teacher_outputs: Feature, shape `(batch, ..., dim)`. Sizes may be unknown until it runs.
+        student_outputs: Feature of the same shape.
+        sample_weight: Shape `(batch,)` or, for positions, `(batch, ...)`; or `None`. A split along
+            an axis of positions mixes them: weights of positions then count by their mean.
+        mask: Boolean, shape `(batch, steps)` for sequences: the steps that count; or `None`. If the
+            split is along the steps, the valid steps of each sequence are resampled to `steps`
+            first.
 
     Returns:
         Scalar.
@@ -125,7 +134,8 @@ class FrequencyDistillation(CrossModalLoss):
         # Bands are small beside the models: full precision costs little and keeps norms exact.
         precise = {"dtype": dtype or keras.config.floatx()}
         self._split = None if cutoff is None else FrequencySplit(cutoff, axis, **precise)
-        centered = cutoff is not None  # Bands have no mean left.
+        centered = cutoff is not None  # Bands have no mean any more.
+        # Without `standardize` the logged cosines still need it.
         self._standardize = Standardize(standardize or "norm", axis, not centered, **precise)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -150,24 +160,24 @@ class FrequencyDistillation(CrossModalLoss):
         return dict(zip(self.bands, self._split.call(feature), strict=True))
 
     def without_padding(self, teacher: Any, student: Any, mask: Any) -> tuple[Any, Any, Any]:
-        """Return both features and the mask that is left: none where steps are split.
+        """Return both features and the remaining mask: none where steps are split.
 
-        Padding along a split axis would be a part of the spectrum. So the valid steps of each
-        sequence are resampled to the teacher's number first.
+        Padding along a split axis would become part of the spectrum, so the valid steps of each
+        sequence are first resampled to the teacher's number of steps.
 
         Args:
             teacher: Feature.
             student: Feature.
-            mask: Boolean, shape `(batch, steps)`, of both; or `None`. Or a pair, of the teacher and
-                of the student, each of which may be `None`: then the steps of one side are not
-                those of the other, and are resampled whatever the axis.
+            mask: Boolean, shape `(batch, steps)`, for both; or `None`. Or a pair, one for the
+                teacher and one for the student, each of which may be `None`: then the steps of the
+                two sides do not correspond, and are resampled whatever the axis.
         """
         of_sides = isinstance(mask, tuple)
         masks = mask if of_sides else (mask, mask)
         along_channels = self._axes(teacher) == (len(teacher.shape) - 1,)
         found = [one for one in masks if one is not None]
         of_sides = of_sides and all(len(one.shape) > 1 for one in found)
-        if all(len(one.shape) < 2 for one in found):  # Which samples are there is all they say.
+        if all(len(one.shape) < 2 for one in found):  # They only tell which samples are present.
             along_channels = True
             mask = found[0] if found else None
         if found and (of_sides or not along_channels):
@@ -177,7 +187,7 @@ class FrequencyDistillation(CrossModalLoss):
                     resampled(side, steps, one)
                     for side, one in zip((teacher, student), masks, strict=True)
                 )
-            # What is left is which samples have any position.
+            # What remains is which samples have any position.
             there = [samples_of(one) for one in found]
             mask = there[0] if len(there) == 1 else ops.logical_and(*there)
         check_same_shape(self, teacher, student, slice(1, None))  # Sizes may have been unknown.
@@ -190,12 +200,12 @@ class FrequencyDistillation(CrossModalLoss):
         mask: Any = None,
         valid: Any = None,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the losses of the bands whose weight is not 0, and the mean cosine of all.
+        """Return the losses of the bands whose weight is not 0, and the mean cosine of each band.
 
         Args:
-            bands: By name, a pair of what `split` made of teacher and student.
-            sample_weight: Shape `(batch,)` or, of positions, `(batch, ...)`; or `None`.
-            mask: Boolean, shape `(batch,)` or `(batch, ...)`: what is there; or `None` for all.
+            bands: By name, a pair: what `split` returned for teacher and student.
+            sample_weight: Shape `(batch,)` or, for positions, `(batch, ...)`; or `None`.
+            mask: Boolean, shape `(batch,)` or `(batch, ...)`: what is present; or `None` for all.
             valid: 0 to 1, of the same shapes: what counts; or `None` for all.
         """
         losses, similarity = {}, {}
@@ -220,7 +230,7 @@ class FrequencyDistillation(CrossModalLoss):
         given = [one for one in (sample_weight, mask, valid) if one is not None]
         if not tells_positions or all(len(one.shape) < 2 for one in given):
             flat = [per_sample(value) for value in pair]
-            # A band along an axis of positions has none of its own.
+            # A band along an axis of positions has no positions left.
             weights = masked_weights(flat[0][:, 0], sample_weight, mask, valid)
             return loss(*flat, sample_weight=weights)
         check_positions(loss, f"{band}_loss")

@@ -15,24 +15,28 @@ from keras_fdkd.numerics import bounded_logits, full_precision
 class KD(CrossModalLoss):
     """Knowledge distillation: divergence of the student's predictions from the teacher's.
 
-    `T^2 * KL(softmax(teacher / T) || softmax(student / T))`, computed from log-probabilities: a
-    student that is confidently wrong still gets its gradient. (`keras.distillation.
-    LogitsDistillation` in Keras 3.15 takes the divergence of the raw logits if its `loss` is the
-    string `"kl_divergence"`, the default; with `keras.losses.KLDivergence()` it is this loss, but
-    probabilities below 1e-7 get no gradient.)
+    For a teacher and a student that predict the same classes: the simplest method, to try first.
+    Start with `loss_weights=[2.0]`; the published weight is 0.9, beside 0.1 for the task loss.
+
+    `T^2 * KL(softmax(teacher / T) || softmax(student / T))`, computed from log-probabilities, so
+    that a student that is confidently wrong still gets its gradient.
+    (`keras.distillation.LogitsDistillation` in Keras 3.15 takes the divergence of the raw logits if
+    its `loss` is the string `"kl_divergence"`, the default; with `keras.losses.KLDivergence()` it
+    is this loss, but probabilities below 1e-7 get no gradient.)
 
     Args:
-        temperature: Float above 0, may be set anew while training. Defaults to `4.0`. The
-            published weight of this term is 0.9, beside 0.1 for the task loss.
-        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
-            predictions are compared.
+        temperature: Float above 0, may be changed during training. Defaults to `4.0`.
+        teacher_layer_name: See `CrossModalLoss`. Without a path the predictions are compared.
+        student_layer_name: See `CrossModalLoss`. Without a path the predictions are compared.
+        name: String. Defaults to `"kd"`.
 
     Call args:
-        teacher, student: Logits of one shape, `(batch, classes)` or `(batch, ..., classes)`;
-            every position (frame, pixel) counts as a sample.
+        teacher: Logits, shape `(batch, classes)` or `(batch, ..., classes)`; every position (frame,
+            pixel) counts as a sample.
+        student: Logits of the same shape.
 
     Returns:
-        Loss of each sample, shape `(batch,)`.
+        Loss per sample, shape `(batch,)`.
 
     Raises:
         ValueError: If an argument is out of range, or the outputs are not logits of one shape.

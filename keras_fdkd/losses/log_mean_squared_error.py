@@ -14,16 +14,21 @@ _REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", 
 class LogMeanSquaredError(keras.losses.Loss):
     """Mean squared error of log-compressed values: weak consistency.
 
-    `mean((g(y_true) - g(y_pred)) ** 2, axis=-1)` with `g(x) = sign(x) * log1p(abs(x))`.
-    Large differences pull with a flat gradient, so modality-specific detail is not forced to
-    agree. As in the authors' code, the gradient at exactly 0 is 0.
+    For features that should agree only roughly, such as the high bands of two modalities:
+    `FrequencyDistillation` uses it there, with weight 1.0 to start with.
+
+    `mean((g(y_true) - g(y_pred)) ** 2, axis=-1)` with `g(x) = sign(x) * log1p(abs(x))`. The
+    gradient of large values is small, so modality-specific detail is not forced to agree. As in the
+    authors' code, the gradient at exactly 0 is 0.
 
     Args:
-        reduction, name, dtype: See `keras.losses.Loss`.
+        reduction: See `keras.losses.Loss`. Defaults to `"sum_over_batch_size"`.
+        name: String. Defaults to `"log_mean_squared_error"`.
+        dtype: See `keras.losses.Loss`. Defaults to `None`.
 
     Call args:
-        y_true: Teacher band, float, shape `(batch, ..., dim)`.
-        y_pred: Student band, same shape.
+        y_true: Teacher band, floats of shape `(batch, ..., dim)`.
+        y_pred: Student band, of the same shape.
 
     Returns:
         Loss per sample, shape `(batch, ...)`, reduced as `reduction` says.
@@ -51,7 +56,7 @@ class LogMeanSquaredError(keras.losses.Loss):
         self._given_dtype = dtype
 
     def get_config(self) -> dict[str, Any]:
-        # Keras's own losses forget it.
+        # Keras's own losses leave the dtype out.
         return {**super().get_config(), "dtype": self._given_dtype}
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -59,5 +64,5 @@ class LogMeanSquaredError(keras.losses.Loss):
 
 
 def _compress(x: Any) -> Any:
-    # The slope of the sign is 0; PyTorch would compute it.
+    # The sign has slope 0; PyTorch would still compute a gradient through it.
     return ops.stop_gradient(ops.sign(x)) * ops.log1p(ops.abs(x))

@@ -6,9 +6,9 @@ from keras import ops
 
 
 def filled_with_mean(x: Any, axes: tuple[int, ...], mask: Any) -> Any:
-    """Return `x` with its mean over the valid positions in place of what is masked.
+    """Return `x` with the mean over its valid positions in place of what is masked.
 
-    Mean, and distances from it, are then those of the valid positions.
+    The mean, and distances from it, are then those of the valid positions.
 
     Args:
         x: Shape `(batch, ..., channels)`.
@@ -34,4 +34,5 @@ def of_channels(mask: Any, x: Any) -> Any:
     mask = ops.cast(mask, "bool")
     while len(mask.shape) < len(x.shape):
         mask = ops.expand_dims(mask, -1)
+    # One entry for each position, so that a sum over the mask counts them.
     return ops.logical_and(mask, ops.ones_like(x[..., :1], dtype="bool"))

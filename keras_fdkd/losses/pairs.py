@@ -33,8 +33,8 @@ def check_outputs(
 def same_positions(loss: CrossModalLoss, teacher: Any, student: Any) -> tuple[Any, Any]:
     """Return both outputs if their shapes agree, where these are known by now.
 
-    Where TensorFlow learns sizes in the step alone, and they differ, the teacher's becomes NaN: one
-    position would be compared with all.
+    TensorFlow may only learn sizes inside the step. If they differ there, the teacher's output
+    becomes NaN: otherwise a single position would be compared with all.
 
     Raises:
         ValueError: If sizes that are known differ.

@@ -18,33 +18,37 @@ _EPSILON = 1e-6
 class PKD(CrossModalLoss):
     """Mean squared difference of features standardized channel by channel over the batch.
 
+    For features of any task, when their scale carries no meaning. Start with `projector="auto"` and
+    `loss_weights=[6.0]`; the published weight is 1, in detection 6 or 10.
+
     `mean((standard(student) - standard(teacher)) ** 2) / 2` with
     `standard(x) = (x - mean) / (std + 1e-6)` of each channel over all samples and positions, `std`
-    unbiased. It is `1 - r` with the Pearson correlation `r`, averaged over channels: the size of
-    the teacher's features does not matter. A channel that is constant over the batch is 0 and has
-    no gradient.
+    unbiased. It is `1 - r` with the Pearson correlation `r`, averaged over channels: the scale of
+    the teacher's features does not matter. A channel that is constant over the batch becomes 0 and
+    has no gradient.
 
     Args:
         projector: What brings the student's feature to the teacher's shape, see
-            `FrequencyDistillation`: `"auto"`, a `keras.Layer`, or `None` to compare features of as
-            many channels as they are. Defaults to `None`.
-        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
-            features are compared. The published weight of this term is 1, in detection 6 or 10.
+            `FrequencyDistillation`: `"auto"`, a `keras.Layer`, or `None` to compare features with
+            the same number of channels as they are. Defaults to `None`.
+        teacher_layer_name: See `CrossModalLoss`. Without a path the feature is compared.
+        student_layer_name: See `CrossModalLoss`. Without a path the feature is compared.
+        name: String. Defaults to `"pkd"`.
 
     Call args:
-        teacher, student: Features with the same number of channels (the student's as the projector
-            gives them): vectors `(batch, channels)`, or maps `(batch, height, width, channels)`. A
-            student map of another height or width is resized to the teacher's, bilinearly. Other
-            ranks need equal shapes.
+        teacher: Feature: vectors `(batch, channels)`, or maps `(batch, height, width, channels)`.
+            Other numbers of axes need equal shapes.
+        student: Feature with the same number of channels, as the projector returns it. A map of
+            another height or width is resized to the teacher's, bilinearly.
 
     Returns:
-        Loss of each sample, shape `(batch,)`. Mean and
-        deviation belong to the batch: with `sample_weight` all samples, those of weight 0 too, take
-        part in them; what is masked does not.
+        Loss per sample, shape `(batch,)`. Mean and deviation belong to the batch. With
+        `sample_weight`, all samples take part in them, even those of weight 0; masked samples and
+        positions do not.
 
     Raises:
-        ValueError: If the features differ in rank or channels, or in a size that cannot be
-            resized.
+        ValueError: If the features differ in their number of axes or channels, or in a size that
+            cannot be resized.
 
     Example:
     >>> import numpy as np

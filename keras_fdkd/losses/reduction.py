@@ -24,11 +24,12 @@ def weighted_mean(
     Args:
         values: Losses of samples, shape `(batch,)`, or of their positions, `(batch, ...)`.
         sample_weight: Shape `(batch,)` or `(batch, ...)`, or `None`. Weights of positions are
-            averaged where the values are of samples, or of fewer positions.
-        mask: Boolean, of the same shapes, or `None`: what is false counts neither in the sum nor in
-            the number of values. Where the values are of samples, those without any position.
-        valid: 0 to 1, of the same shapes, or `None`: the same, but values of samples, or of fewer
-            positions, count by the mean over their positions.
+            averaged where there is one value per sample, or where there are fewer positions.
+        mask: Boolean, of the same shapes, or `None`: masked values (false) count neither in the sum
+            nor in the number of values. With one value per sample, the samples without any position
+            are masked.
+        valid: 0 to 1, of the same shapes, or `None`: the same, but with one value per sample, or
+            with fewer positions, each value counts by the mean over its positions.
 
     Returns:
         Scalar; 0 where nothing counts.
@@ -49,13 +50,14 @@ def weighted_mean(
 
 
 def masked_weights(values: Any, sample_weight: Any, *masks: Any, base: Any = None) -> Any:
-    """Return weights with which a mean over all `values` is one over what is not masked.
+    """Return weights that turn a mean over all `values` into one over what is not masked.
 
     Args:
         values: See `weighted_mean`.
         sample_weight: See `weighted_mean`.
-        *masks: See `weighted_mean`; each may be `None`. What one of them leaves out does not count.
-        base: The same: over what the mean is taken in any case. Defaults to `None`: all values.
+        *masks: See `weighted_mean`; each may be `None`. A value counts unless one of them masks it.
+        base: A mask too: the values that the mean is taken over in any case. Defaults to `None`:
+            all.
     """
     weights = None if sample_weight is None else weights_like(values, sample_weight)
     found = [counts(values, mask) for mask in masks if mask is not None]
@@ -67,12 +69,13 @@ def masked_weights(values: Any, sample_weight: Any, *masks: Any, base: Any = Non
     else:
         base = counts(values, base)
         share = ops.sum(counted * base) / ops.maximum(ops.sum(base), 1e-12)
+    # The inner `where` keeps a division by 0 out of both branches.
     counted = counted * ops.where(share > 0, 1 / ops.where(share > 0, share, 1.0), 0.0)
     return counted if weights is None else weights * counted
 
 
 def counts(values: Any, mask: Any) -> Any:
-    """Return how much of what each value stands for is not masked, 0 to 1."""
+    """Return how much of what each value stands for is not masked, from 0 to 1."""
     if len(values.shape) == 1 and keras.backend.standardize_dtype(mask.dtype) == "bool":
         mask = samples_of(mask)
     counted = weights_like(values, ops.cast(mask, values.dtype))
@@ -95,7 +98,7 @@ def weights_like(values: Any, weights: Any) -> Any:
     """
     weights = ops.cast(weights, values.dtype)
     rank = len(values.shape)
-    if _rank(weights) is None:  # TensorFlow's adapters give weights of unknown rank: of samples.
+    if _rank(weights) is None:  # TensorFlow's data adapters lose the rank of sample weights.
         weights = ops.mean(ops.reshape(weights, (ops.shape(values)[0], -1)), axis=-1)
     while len(weights.shape) > rank and weights.shape[-1] == 1:
         weights = ops.squeeze(weights, axis=-1)

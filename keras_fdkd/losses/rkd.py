@@ -15,29 +15,34 @@ from keras_fdkd.numerics import full_precision, safe_inverse_norm
 class RKD(CrossModalLoss):
     """Relational knowledge distillation: distances and angles between the samples of a batch.
 
+    For features that are vectors whose distances carry meaning (embeddings); their sizes may
+    differ. Start with `loss_weights=[0.5]`.
+
     `distance_weight * mean_jk H(d_s - d_t) + angle_weight * mean_jkl H(psi_s - psi_t)`. Distances
     `d_jk = sqrt(max(||x_j - x_k||^2, eps))` are divided by their mean over the pairs of different
     samples; `psi_jkl` is the cosine of the angle at sample `j` between samples `k` and `l`; `H` is
-    the Huber function `u^2 / 2` for `|u| < 1`, else `|u| - 1/2`. Only relations are compared, so
-    the features may differ in size. A sample alone in its batch has none: its loss is 0.
+    the Huber function `u^2 / 2` for `|u| < 1`, else `|u| - 1/2`. A sample alone in its batch has no
+    relations: its loss is 0.
 
     Memory grows with `batch^2 * dim + batch^3`.
 
     Args:
         distance_weight: Float >= 0. Defaults to `25.0`.
         angle_weight: Float >= 0. At 0 no angle is computed. Defaults to `50.0`.
-        eps: Float above 0, the least squared distance. Pairs at or below it have no direction and
-            get no gradient. Defaults to `1e-12`.
-        teacher_layer_name, student_layer_name, name: See `CrossModalLoss`. Without paths the
-            features are compared.
+        eps: Float above 0, the smallest squared distance. Pairs at or below it have no direction
+            and get no gradient. Defaults to `1e-12`.
+        teacher_layer_name: See `CrossModalLoss`. Without a path the feature is compared.
+        student_layer_name: See `CrossModalLoss`. Without a path the feature is compared.
+        name: String. Defaults to `"rkd"`.
 
     Call args:
-        teacher, student: Features `(batch, dim)`; `dim` may differ.
+        teacher: Feature, shape `(batch, dim)`.
+        student: Feature, shape `(batch, dim)`; `dim` may differ from the teacher's.
 
     Returns:
-        Loss of each sample, shape `(batch,)`: the mean over the pairs and triples that have it as
-        sample `j`. With `sample_weight` a sample of weight 0 is no `j`, but still the other end of
-        the relations of the rest.
+        Loss per sample, shape `(batch,)`, the mean over the pairs and triples in which it is sample
+        `j`. A sample whose `sample_weight` is 0 adds no value of its own, but still takes part in
+        the relations of the others.
 
     Raises:
         ValueError: If an argument is out of range, or the outputs are not vectors.
@@ -57,7 +62,7 @@ class RKD(CrossModalLoss):
           megvii-research/mdistiller.
     """
 
-    takes_masks = True  # There are no positions, and a sample may be left out.
+    takes_masks = True  # Vectors have no positions, and a sample may be left out.
 
     def __init__(
         self,
@@ -104,6 +109,7 @@ class RKD(CrossModalLoss):
         distance = ops.where(others, ops.sqrt(ops.maximum(energy, self.eps)), 0.0)
         count = ops.sum(ops.cast(others, energy.dtype))
         mean = ops.sum(distance) / ops.maximum(count, 1.0)
+        # A sample alone has no distance: 0 / 1 rather than 0 / 0.
         return distance / ops.where(count > 0, mean, 1.0)
 
     def _cosines(self, difference: Any, energy: Any) -> Any:
@@ -121,7 +127,7 @@ class RKD(CrossModalLoss):
 
 
 def _mean_of(values: Any, there: Any, axes: int) -> Any:
-    """Return the mean over the last axes, which are of samples, over those that count."""
+    """Return the mean over the last axes, which hold samples, of those that count."""
     for _ in range(axes):
         if there is None:
             values = ops.mean(values, axis=-1)

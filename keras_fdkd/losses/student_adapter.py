@@ -9,7 +9,7 @@ from keras_fdkd.losses.cross_modal_loss import takes_argument
 
 
 class StudentAdapter(keras.layers.Layer):
-    """Hands the teacher's feature on as it is, and the student's through a layer.
+    """Passes the teacher's feature on unchanged, and the student's through a layer.
 
     Args:
         regressor: Maps the student's feature to the teacher's shape.
@@ -22,7 +22,7 @@ class StudentAdapter(keras.layers.Layer):
         self.regressor = regressor
 
     def built_for(self, teacher: Any, student: Any) -> tuple[Any, Any]:
-        """Build the layer for symbolic features, and return what comes of them."""
+        """Build the layer for symbolic features, and return its outputs."""
         # Fresh tensors: the call must leave no trace in the models' graphs.
         given = [keras.KerasTensor(tuple(x.shape), dtype="float32") for x in (teacher, student)]
         target, mapped = self(*given)
@@ -32,9 +32,9 @@ class StudentAdapter(keras.layers.Layer):
         self, teacher: Any, student: Any, training: bool | None = None, valid: Any = None
     ) -> tuple[Any, Any]:
         masked = valid is not None and takes_argument(type(self.regressor).call, "mask")
-        # A projector of maps needs to know of no sample that is left out.
+        # A projector of maps need not know which samples are left out.
         masked = masked and getattr(self.regressor, "resamples_steps", True)
-        # Keras hands `training` on.
+        # Keras passes `training` on by itself.
         return teacher, self.regressor(student, **({"mask": valid} if masked else {}))
 
     def compute_output_spec(
@@ -44,7 +44,7 @@ class StudentAdapter(keras.layers.Layer):
 
 
 def check_projector(projector: Any) -> Any:
-    """Return a projector as it is, or raise unless it is "auto", a layer or `None`."""
+    """Return a projector unchanged, or raise unless it is "auto", a layer or `None`."""
     named = isinstance(projector, str) and projector == "auto"
     if not (named or projector is None or isinstance(projector, keras.Layer)):
         raise ValueError(
@@ -59,14 +59,14 @@ def resolve_projector(
 ) -> keras.Layer | None:
     """Return the built layer that maps the student's feature to the teacher's shape, or None.
 
-    Sizes that are unknown until the models run are taken to be equal.
+    Sizes that are unknown until the models run are assumed to be equal.
     """
     check_projector(projector)
     wanted, came = tuple(teacher.shape[1:]), tuple(student.shape[1:])
     if isinstance(projector, str):
         projector = None
         if came and len(came) == len(wanted):
-            # An unknown size of the teacher's cannot be resized to.
+            # The student cannot be resized to an unknown size.
             sizes = [a if a != b else None for a, b in zip(wanted[:-1], came[:-1], strict=True)]
             differ = sizes if any(sizes) else None
             if differ or wanted[-1] != came[-1]:

@@ -1,4 +1,4 @@
-"""Tunable: a number of a loss that may change while training."""
+"""Tunable: a number of a loss that may change during training."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from keras_fdkd.running import give_values
 
 
 class Tunable:
-    """A number of a loss that compiled steps obey when it is set anew, by a callback for example.
+    """A number of a loss that compiled steps follow when it changes, by a callback for example.
 
     Until a distiller takes the loss, it is a plain number. Then a variable holds it, which the
-    distiller tracks: a compiled step reads variables anew, plain numbers never. `use` gives the
-    loss what to compute with; reading the attribute gives the number itself.
+    distiller tracks: a compiled step reads variables each time, but plain numbers only once. `use`
+    gives the loss the value to compute with; reading the attribute gives the number itself.
 
     Args:
         above: Whether the number must be above 0, rather than 0 or above.
@@ -33,7 +33,7 @@ class Tunable:
         variable = loss.variables.get(self.name)
         if variable is None:
             return loss.numbers[self.name]
-        # The shortest number that is this one in the variable's precision: 0.3, not 0.30000001.
+        # The shortest number that rounds to the variable's value: 0.3, not 0.30000001.
         return float(str(np.float32(ops.convert_to_numpy(variable))))
 
     def __set__(self, loss: Any, value: Any) -> None:
@@ -42,6 +42,7 @@ class Tunable:
         if variable is None:
             loss.numbers[self.name] = value
         else:
+            # On JAX a variable has no value while an epoch runs.
             give_values()
             variable.assign(value)
 

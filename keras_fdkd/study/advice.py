@@ -20,17 +20,17 @@ USE, WITHOUT, UNDECIDED = "use", "without", "undecided"
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do with one label budget.
+    """What to do with one label budget: one entry of a `Recommendation`.
 
     Attributes:
         budget: Labels kept in training, `None` for all.
         kind: `"use"` a method, train `"without"` distillation, or `"undecided"`.
-        method: To use, or the best one so far.
+        method: The method to use, or the best one so far.
         setting: Its arguments, as validation chose most often.
-        gain: Of this method over no distillation.
-        candidates: How many methods it was picked from.
+        gain: Gain of this method over no distillation.
+        candidates: How many methods it was chosen from.
         equals: Methods that cannot be told apart from it.
-        text: All this in words.
+        text: All of this in words.
     """
 
     budget: int | None
@@ -45,11 +45,11 @@ class Advice:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """Advice for each label budget; it prints as text.
+    """Advice for each label budget, from `Results.recommend`; it prints as text.
 
     Attributes:
         margin: Improvement that is worth the effort.
-        advice: One for each budget.
+        advice: One `Advice` for each budget.
     """
 
     margin: float
@@ -60,15 +60,15 @@ class Recommendation:
 
 
 def decide(gains: Mapping[str, Gain], margin: float) -> tuple[str, str]:
-    """Return what to do, and the method that this is about.
+    """Return what to do, and which method this is about.
 
     "Use" is wrong if the method's true gain is at most the margin, "without" if any method's true
     gain is above it. Either happens in at most 5 % of studies, however many methods were compared:
-    one-sided corrected resampled t tests, adjusted by Holm for "use", and upper bounds of all
-    methods at once (Bonferroni) for "without".
+    one-sided corrected resampled t tests, adjusted by Holm's method for "use", and upper bounds of
+    all methods at once (Bonferroni) for "without".
 
     Args:
-        gains: Over no distillation, by method, of two splits or more.
+        gains: Gains over no distillation, by method, from two splits or more.
         margin: Improvement that is worth the effort.
 
     Example:

@@ -11,7 +11,7 @@ from keras_fdkd.study.splits import Split
 
 
 def check_several(name: str, values: Any, is_fine: Callable[[Any], bool], wanted: str) -> None:
-    """Raise unless `values` is a list of different, fine values, at least one."""
+    """Raise unless `values` is a list of at least one value, all different and valid."""
     is_list = isinstance(values, (list, tuple, range)) and len(values)
     if not is_list or not all(map(is_fine, values)) or len(set(values)) < len(values):
         raise ValueError(
@@ -20,7 +20,7 @@ def check_several(name: str, values: Any, is_fine: Callable[[Any], bool], wanted
 
 
 def check_splitter(name: str, value: Any, plain: str, labels: Labels) -> None:
-    """Raise unless `value` is a splitter, or what stands for one."""
+    """Raise unless `value` is a splitter, or stands for one."""
     if hasattr(value, "split") and not isinstance(value, str):
         return
     if name == "cv" and isinstance(value, (list, tuple)) and value:
@@ -55,7 +55,7 @@ def _check_split(split: Any, labels: Labels) -> None:
 
 
 def check_rows(name: str, values: Any, count: int) -> np.ndarray | None:
-    """Return an array with a value for each sample, or `None`."""
+    """Return an array with one value per sample, or `None`."""
     if values is None:
         return None
     values = np.asarray(values)

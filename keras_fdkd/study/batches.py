@@ -11,19 +11,19 @@ from keras_fdkd.study.rows import take
 class Batches(keras.utils.PyDataset):
     """Shuffled batches of one size, the same for every trainer that gets the same seed.
 
-    Where labels are hidden, half of each batch are labelled samples, so that the task is learned
-    at a steady rate; an epoch is as many batches as all samples would fill. No sample is twice in a
-    batch, so a batch is smaller where there are too few samples.
+    If some labels are hidden, half of each batch are labelled samples, so that the task is learned
+    at a steady rate; an epoch has as many batches as all samples would fill. No sample occurs twice
+    in a batch, so a batch is smaller if there are too few samples.
 
     Args:
         x: `Pair` for a distiller, or the source of a plain model.
         rows: Row numbers of the training fold, shape `(n,)`.
-        labels: Of these rows.
+        labels: Labels of these rows.
         labelled: Whether each of these rows has labels.
         batch_size: Samples in a batch.
-        seed: Of the order.
-        weighted: Whether to leave samples whose labels are NaN out by weights, as a plain model
-            does not do so by itself.
+        seed: Seed of the order.
+        weighted: Whether weights leave out samples whose labels are NaN, because a plain model does
+            not do so by itself.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Batches(keras.utils.PyDataset):
         if not self.weighted:
             return x, labels
         there = self.there[places].astype("float32")
-        # Of positions, labels have one axis more than the loss.
+        # Labels of positions have one axis more than the loss.
         weights = (there / there.mean()).reshape(-1, *[1] * max(0, labels.ndim - 2))
         weights = np.broadcast_to(weights, labels.shape[: max(1, labels.ndim - 1)])
         return x, np.nan_to_num(labels), weights
@@ -84,7 +84,7 @@ class InOrder(keras.utils.PyDataset):
     Args:
         x: A source.
         rows: Row numbers, shape `(n,)`.
-        labels: Of these rows.
+        labels: Labels of these rows.
         batch_size: Samples in a batch.
     """
 
@@ -101,7 +101,7 @@ class InOrder(keras.utils.PyDataset):
 
 
 class Pair:
-    """What a distiller is trained on: sources by row, and the teacher's outputs by position."""
+    """Training data of a distiller: sources by row, and the teacher's outputs by position."""
 
     def __init__(self, sources: dict[str, Any], outputs: Any = None) -> None:
         self.sources, self.outputs = sources, outputs

@@ -1,4 +1,4 @@
-"""What the rows of a folder depend on, so that no row of another study is taken for one of this."""
+"""What the rows of a folder depend on, so that a study never takes those of another one."""
 
 import dataclasses
 import hashlib
@@ -17,11 +17,11 @@ from keras_fdkd.study.splits import Split
 from keras_fdkd.study.work import Work, new_model
 
 _SPLITS = "splits.npz"
-_SOME = 8  # samples whose inputs are looked at
+_SOME = 8  # samples whose inputs are compared
 
 
 def identity(work: Work) -> dict[str, Any]:
-    """Return by name what decides how runs end, as JSON. Code of functions is not seen."""
+    """Return, by name and as JSON, what determines the outcome of runs. Code is not compared."""
     protocol = work.protocol
     rows = work.splits[0].validation[:_SOME]
     student = new_model(work.build_student, work.seeds[0])
@@ -58,7 +58,7 @@ def check_identity(folder: Path, new: dict[str, Any], methods: dict[str, Any]) -
     """Raise if a folder holds the rows of another study. Methods may be added.
 
     Raises:
-        ValueError: Naming what differs.
+        ValueError: If it does; the message names what differs.
     """
     file = folder / "study.json"
     if not file.exists():
@@ -81,7 +81,7 @@ def check_identity(folder: Path, new: dict[str, Any], methods: dict[str, Any]) -
 
 
 def with_former(folder: Path, info: dict[str, Any]) -> dict[str, Any]:
-    """Return what a study says of itself, with methods, seeds and budgets of former runs."""
+    """Return a study's description, with methods, seeds and budgets of earlier runs."""
     file = folder / "study.json"
     if not file.exists():
         return info
@@ -95,12 +95,12 @@ def with_former(folder: Path, info: dict[str, Any]) -> dict[str, Any]:
 def kept_splits(folder: Path, drawn_from: str, new: list[Split]) -> list[Split]:
     """Return the splits that a folder's runs were made with, or new ones if it has none.
 
-    Splitters without a `random_state` draw other splits each time.
+    Splitters without a `random_state` draw different splits each time.
 
     Args:
-        folder: Of the study.
-        drawn_from: Says all that splits depend on but chance.
-        new: Splits of this time.
+        folder: Folder of the study.
+        drawn_from: A text of all that splits depend on, except chance.
+        new: The splits drawn this time.
 
     Raises:
         ValueError: If those of the folder were drawn from something else.
@@ -120,7 +120,7 @@ def kept_splits(folder: Path, drawn_from: str, new: list[Split]) -> list[Split]:
 
 
 def keep_splits(folder: Path, drawn_from: str, splits: list[Split]) -> None:
-    """Write splits for `kept_splits`, if there are none yet."""
+    """Write splits for `kept_splits`, unless there are some."""
     arrays = {
         f"{i}_{name}": value for i, one in enumerate(splits) for name, value in vars(one).items()
     }
@@ -135,13 +135,14 @@ def origin(cv: Any, validation: Any, splits: list[Split], again: list[Split], *a
     Args:
         cv: See `Study`.
         validation: See `Study`.
-        splits: That came of it.
-        again: That came of it a second time. If they are equal, they tell for themselves; splitters
-            shorten long arrays in their own text.
+        splits: The resulting splits.
+        again: The splits that result a second time. If they are equal, they identify their own
+            origin; otherwise the text of `cv` and `validation` does, in which splitters shorten
+            long arrays.
         *arrays: Labels, groups and so on.
     """
     first, second = (_digest([vars(split) for split in drawn]) for drawn in (splits, again))
-    # An address is another one in each process.
+    # Addresses differ in each process.
     text = re.sub(r" at 0x\w+", "", f"{cv} {validation}")
     given = [None if array is None else _digest(array) for array in arrays]
     return json.dumps([first if first == second else text, len(splits), given])
@@ -159,7 +160,7 @@ def _digest(values: Any) -> str:
 
 
 def _said(value: Any) -> Any:
-    """Return what identifies an argument of `compile` or `fit`; functions are not looked into."""
+    """Return what identifies an argument of `compile` or `fit`; functions are not compared."""
     if hasattr(value, "get_config"):
         config = {key: str(part) for key, part in value.get_config().items() if key != "name"}
         return [type(value).__name__, config]

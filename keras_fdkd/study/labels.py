@@ -12,7 +12,7 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels, -1 (integers) or NaN (floats) in the whole row of a sample that has none.
+    """Labels; -1 (integers) or NaN (floats) in the whole row of a sample marks that it has none.
 
     Args:
         values: Shape `(samples, ...)`.
@@ -25,7 +25,8 @@ class Labels:
         """Check labels.
 
         Raises:
-            ValueError: If they are no array of numbers, or some of a sample's labels are NaN.
+            ValueError: If they are not an array of numbers, or only some of a sample's labels are
+                NaN.
         """
         if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf" or not values.ndim:
             raise ValueError(
@@ -33,7 +34,7 @@ class Labels:
                 "each sample. Number the classes first, for example with scikit-learn's "
                 f"`LabelEncoder`. Received: {_described(values)}."
             )
-        if values.dtype.kind == "u":  # There is no -1 in it.
+        if values.dtype.kind == "u":  # Unsigned integers have no -1.
             values = values.astype("int64")
         nothing = np.isnan(values.reshape(len(values), -1)) if values.dtype.kind == "f" else None
         if nothing is not None and (some := nothing.any(1) & ~nothing.all(1)).any():
@@ -48,7 +49,7 @@ class Labels:
 
     @cached_property
     def labelled(self) -> np.ndarray:
-        """Whether a sample has labels, shape `(samples,)`."""
+        """Whether each sample has labels, shape `(samples,)`."""
         flat = self.values.reshape(len(self.values), -1)
         if self.values.dtype.kind == "f":
             return ~np.isnan(flat).all(1)
@@ -56,12 +57,12 @@ class Labels:
 
     @property
     def classes(self) -> np.ndarray | None:
-        """One class a sample, shape `(samples,)`, or `None` if labels are something else."""
+        """One class per sample, shape `(samples,)`, or `None` if labels are something else."""
         is_class = self.values.dtype.kind == "i" and self.values.size == len(self.values)
         return self.values.ravel() if is_class else None
 
     def strata(self, rows: np.ndarray) -> np.ndarray | None:
-        """Return the classes of rows if each has at least two of them, else `None`."""
+        """Return the classes of rows if each class has at least two of them, else `None`."""
         if self.classes is None:
             return None
         classes = self.classes[rows]
@@ -73,7 +74,7 @@ class Labels:
         Args:
             rows: Row numbers, shape `(n,)`.
             keep: How many stay; `None` for all.
-            seed: Of the draw.
+            seed: Seed of the draw.
         """
         labels = self.values[rows].copy()
         there = np.flatnonzero(self.labelled[rows])

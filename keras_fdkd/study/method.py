@@ -14,23 +14,25 @@ Setting = dict[str, Any]
 class Method:
     """One way to train a student with a teacher, and the settings that tuning may try.
 
-    With as many trials as `candidates`, or fewer, a study tries the candidates in their order, so
-    the first one is the setting of whoever tunes nothing. Further trials search `space`.
+    For a method of your own in a `Study`, or a known one with other settings. If there are no more
+    trials than `candidates`, a study tries the candidates in their order, so without tuning
+    (`trials=1`) the first one is used. Further trials search `space`.
 
     Args:
-        make: Function `(teacher, student, **setting) -> distiller`. If it has a parameter
-            `samples` or `steps`, it gets the number of training samples or training steps.
-        candidates: Settings, the first is the default. Defaults to `({},)`: nothing to choose.
+        make: Function `(teacher, student, **setting) -> distiller`. If it has a parameter `samples`
+            or `steps`, it gets the number of training samples or training steps.
+        candidates: Settings; the first is the default. Defaults to `({},)`: nothing to choose.
         space: `optuna.distributions` by argument, in which further trials search. Defaults to no
             search.
-        title: In tables and pictures. Defaults to `""`, its name in the study.
-        when: In which situation to try it, a sentence. Defaults to `""`.
-        source: Where it comes from. Defaults to `""`.
+        title: Name in tables and pictures. Defaults to `""`: its name in the study.
+        when: When to try it, in a sentence. Defaults to `""`.
+        source: Where the method was published. Defaults to `""`.
         changes_teacher: Whether training changes the teacher, so that its outputs cannot be
-            computed once. Defaults to `False`.
+            computed once in advance. Defaults to `False`.
 
     Raises:
-        ValueError: If `make` is no function, there is no candidate, or `space` is not as said.
+        ValueError: If `make` is not a function, there is no candidate, or `space` is not as
+            described.
 
     Example:
     >>> from keras_fdkd import CrossModalDistiller

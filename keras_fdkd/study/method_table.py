@@ -1,7 +1,7 @@
 """The methods that a study knows by name, each with the settings that tuning may choose from.
 
-The first candidate is the weight of the method's source, or this package's default; the others,
-and the space, span a factor of 10 to 100 around it. The weight of the task loss is 1 for all.
+The first candidate is near the weight of the method's source, or near this package's default; the
+others, and the space, span a factor of 10 to 100 around it. The weight of the task loss is 1.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def _crd(teacher: Any, student: Any, samples: int, weight: float) -> Any:
 def _bands(
     teacher: Any, student: Any, scale: float, align_weight: float, cutoff: float | None
 ) -> Any:
-    """Unit variance. Without a split the whole feature has the weight of both bands."""
+    """Bands of unit variance. Without a split the whole feature has the weight of both bands."""
     low, high = (3.0, 1.0) if cutoff else (4.0, 0.0)
     return FrequencyDistiller(
         teacher,

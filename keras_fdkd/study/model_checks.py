@@ -1,4 +1,4 @@
-"""Models and methods are tried once before the first run."""
+"""Tries models and methods once before the first run."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +22,10 @@ def named_methods(given: Sequence[Any]) -> dict[str, Method]:
     """Return methods by name, each with a title.
 
     Args:
-        given: Names of `keras_fdkd.study.methods`, or pairs of a name and a `Method` or function.
+        given: Names from `keras_fdkd.study.methods`, or pairs of a name and a `Method` or function.
 
     Raises:
-        ValueError: If one is something else, or a name is there twice.
+        ValueError: If an entry is anything else, or a name occurs twice.
     """
     found: dict[str, Method] = {}
     if not isinstance(given, (list, tuple)) or not given:
@@ -55,12 +55,12 @@ def _named(pair: Any) -> tuple[str, Method | None]:
 
 
 def check_hidden(labels: Labels, loss: Any, are_hidden: bool) -> None:
-    """Raise if a loss would learn from labels that stand for none.
+    """Raise if a loss would learn from labels that mark missing labels.
 
     Args:
-        labels: Of all samples.
+        labels: Labels of all samples.
         loss: As compiled.
-        are_hidden: Whether some samples have no label, or few keep theirs.
+        are_hidden: Whether some samples have no label, or only few keep theirs.
     """
     if not are_hidden:
         return
@@ -151,7 +151,7 @@ def _tried(name: str, action: Callable[..., Any], *args: Any, **kwargs: Any) -> 
 
 
 def check_teacher_argument(teacher: Any, build_teacher: Any) -> None:
-    """Raise unless there is either a teacher or a function that makes one to be trained."""
+    """Raise unless there is either a teacher or a function that builds one to be trained."""
     if (teacher is None) == (build_teacher is None):
         raise ValueError(
             "Give either `teacher=`, a trained one (or a function that loads it), or "

@@ -32,7 +32,7 @@ def draw(results: "Results", kind: str) -> Figure:
 
 
 def _gains(results: "Results") -> Figure:
-    """Each method's gain, a panel for each budget: every split, mean and interval."""
+    """Draw each method's gain, in one panel per budget: every split, mean and interval."""
     figure, axes = _panels(len(results.budgets), 1.4 + 0.45 * len(results.methods))
     for axis, budget in zip(axes, results.budgets, strict=True):
         lines = [line for line in results.summaries(budget) if line.method != NONE]
@@ -55,7 +55,7 @@ def _gains(results: "Results") -> Figure:
 
 
 def _curves(results: "Results") -> Figure:
-    """Validation score by epoch, mean over runs, a panel for each budget."""
+    """Draw the validation score by epoch, mean over runs, in one panel per budget."""
     figure, axes = _panels(len(results.budgets), 3.2)
     for axis, budget in zip(axes, results.budgets, strict=True):
         for number, method in enumerate((NONE, *results.methods)):
@@ -63,7 +63,7 @@ def _curves(results: "Results") -> Figure:
             if not rows:
                 continue
             longest = max(len(row["curve"]) for row in rows)
-            curves = np.full((len(rows), longest), np.nan)  # Callbacks may have stopped some.
+            curves = np.full((len(rows), longest), np.nan)  # Callbacks may have ended some early.
             for curve, row in zip(curves, rows, strict=True):
                 curve[: len(row["curve"])] = row["curve"]
             mean = np.nanmean(curves, 0)
@@ -77,7 +77,7 @@ def _curves(results: "Results") -> Figure:
 
 
 def _budgets(results: "Results") -> Figure:
-    """Score against the number of labels."""
+    """Draw the score against the number of labels."""
     figure, axes = _panels(1, 3.6)
     counts = {budget: budget or results.info["labelled"] for budget in results.budgets}
     for number, method in enumerate((NONE, *results.methods)):
@@ -99,7 +99,7 @@ def _budgets(results: "Results") -> Figure:
 
 
 def _cost(results: "Results") -> Figure:
-    """Score against the time of a step, a panel for each budget."""
+    """Draw the score against the time of a step, in one panel per budget."""
     figure, axes = _panels(len(results.budgets), 3.2)
     for axis, budget in zip(axes, results.budgets, strict=True):
         for line in results.summaries(budget):

@@ -1,4 +1,4 @@
-"""Run jobs in processes, each on cores of its own, with a bar that says how long it takes."""
+"""Run jobs in processes, each on its own cores, with a progress bar that shows the time left."""
 
 import contextlib
 import os
@@ -35,12 +35,12 @@ _LOCKS: list[Any] = []  # of cores, held as long as the process lives
 
 
 class Processes:
-    """Processes that share data and functions, or this one alone.
+    """Processes that share data and functions, or only this one.
 
     Args:
-        function: From what is shared and a job to a result, at module level.
+        function: Module-level function from what is shared and a job to a result.
         shared: What all jobs need. It may hold closures and models.
-        n_jobs: Processes at a time; with 1 everything runs in this one.
+        n_jobs: Number of processes at a time; with 1 everything runs in this one.
     """
 
     def __init__(self, function: Callable[[Any, Any], Any], shared: Any, n_jobs: int) -> None:
@@ -56,12 +56,12 @@ class Processes:
 
     def __exit__(self, *error: Any) -> None:
         if self.n_jobs > 1:
-            # Others that use joblib here get processes of their own, with all threads.
+            # Other users of joblib here then get their own processes, with all threads.
             get_reusable_executor().shutdown(wait=True, kill_workers=error[0] is not None)
         self._stack.close()
 
     def run(self, jobs: Sequence[Any]) -> Iterator[Any]:
-        """Yield the results as they come.
+        """Yield the results as they finish.
 
         Raises:
             RuntimeError: If a process was killed.
@@ -99,7 +99,7 @@ def _call(
 
 @contextlib.contextmanager
 def _environment(threads: int) -> Iterator[None]:
-    """Set the variables that processes are born with; the user's own stay."""
+    """Set the variables that new processes inherit; the user's own settings stay."""
     new = {name: text.format(threads) for name, text in _THREADS.items() if name not in os.environ}
     new["KERAS_BACKEND"] = keras.config.backend()
     before = {name: os.environ.get(name) for name in new}
@@ -115,7 +115,7 @@ def _environment(threads: int) -> Iterator[None]:
 
 
 def _take_cores(folder: Path, n_jobs: int) -> None:
-    """Keep this process on cores that no other one has, where the system can (Linux)."""
+    """Keep this process on cores that no other process has, if the system can (Linux)."""
     if _LOCKS or not hasattr(os, "sched_setaffinity"):
         return
     import fcntl
@@ -136,7 +136,7 @@ def _take_cores(folder: Path, n_jobs: int) -> None:
 
 @contextlib.contextmanager
 def progress(total: int, title: str, verbose: int) -> Iterator[Callable[[], None]]:
-    """Show a bar with the time left; what it gives moves it on by one."""
+    """Show a bar with the time left, and give a function that advances it by one."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TimeElapsedColumn(), TimeRemainingColumn(elapsed_when_finished=True),

@@ -1,4 +1,4 @@
-"""How each model of a study is compiled and trained: the same for all."""
+"""How each model of a study is compiled and trained: the same way for all."""
 
 import inspect
 import re
@@ -18,7 +18,7 @@ _SET_BY_STUDY = (
 
 @dataclass(frozen=True)
 class Protocol:
-    """What `compile` and `fit` get.
+    """The arguments of `compile` and `fit`.
 
     Args:
         compile: Arguments of `keras.Model.compile`. An optimizer may be a function that returns a
@@ -27,7 +27,7 @@ class Protocol:
             function that returns new ones.
         score: Name of the metric that chooses and is compared, as in the logs.
         mode: `"max"`, `"min"` or `"auto"`.
-        missing: Whether labels that are NaN stand beside others.
+        missing: Whether some labels are NaN.
     """
 
     compile: Mapping[str, Any]
@@ -48,7 +48,7 @@ class Protocol:
         """Check the arguments and return the protocol.
 
         Raises:
-            ValueError: If one is not as said.
+            ValueError: If an argument is not as described.
         """
         if not isinstance(compile, Mapping) or not {"optimizer", "loss"} <= set(compile):
             raise ValueError(
@@ -86,21 +86,21 @@ class Protocol:
 
     @property
     def epochs(self) -> int:
-        """Of every model."""
+        """Number of epochs of every model."""
         return self.fit["epochs"]
 
     @property
     def batch_size(self) -> int:
-        """Samples in a batch."""
+        """Number of samples in a batch."""
         return self.fit["batch_size"]
 
     def compile_model(self, model: keras.Model, steps: int) -> None:
-        """Compile a model or a distiller with an optimizer and metrics of its own."""
+        """Compile a model or a distiller with its own optimizer and metrics."""
         given = dict(self.compile)
         given["optimizer"] = _optimizer(given["optimizer"], steps)
         for name in ("metrics", "weighted_metrics"):
             given[name] = keras.tree.map_structure(_metric, given.get(name) or [])
-        if self.missing:  # Metrics without weights would count labels that are not there.
+        if self.missing:  # Metrics without weights would count missing labels.
             given["weighted_metrics"] = [*given.pop("metrics"), *given["weighted_metrics"]]
         model.compile(**given)
 
@@ -110,7 +110,7 @@ class Protocol:
         return {**rest, "callbacks": list(rest.get("callbacks", list)())}
 
     def direction(self, model: keras.Model) -> str:
-        """Return `"max"` or `"min"`, as Keras says of the score of a compiled, evaluated model."""
+        """Return `"max"` or `"min"`, as Keras infers it for a compiled and evaluated model."""
         monitor = keras.callbacks.EarlyStopping(f"val_{self.score}", mode=self.mode)
         monitor.set_model(model)
         monitor.on_train_begin()
@@ -145,9 +145,10 @@ def _needs_argument(function: Callable[..., Any]) -> bool:
 
 
 def _metric(given: Any) -> Any:
-    """Return a metric with a state of its own.
+    """Return a metric with its own state.
 
-    A metric without a name of its own has that of its class: Keras numbers those of one process.
+    A metric without a name of its own gets that of its class, because Keras would number them
+    within a process.
     """
     if not isinstance(given, keras.Metric):
         return given

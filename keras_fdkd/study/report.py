@@ -1,4 +1,4 @@
-"""A report in Markdown: advice, tables, pictures, and how it was done."""
+"""A report in Markdown: advice, tables, pictures, and how the study was done."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ _PICTURES = {
 
 
 def write_report(results: "Results", path: Path) -> Path:
-    """Write the report, its pictures beside it, and return its path."""
+    """Write the report, with its pictures next to it, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = ["# Does distillation help?", ""]
     if len(results.info["splits"]) > 1:
@@ -54,7 +54,7 @@ def _advice(results: "Results") -> str:
 
 
 def markdown_table(results: "Results", budget: int | None) -> list[str]:
-    """Return the lines of the table of a budget."""
+    """Return the lines of the table for a budget."""
     rule = ["---", *["---:"] * (len(HEAD) - 1)]
     rows = [HEAD, rule, *(cells(line) for line in results.summaries(budget))]
     return ["| " + " | ".join(row) + " |" for row in rows]

@@ -1,4 +1,4 @@
-"""Results: what the runs of a study say."""
+"""Results: what the runs of a study show."""
 
 import json
 from collections import Counter
@@ -18,18 +18,21 @@ from keras_fdkd.study.tables import print_tables
 from keras_fdkd.study.work import NONE, TEACHER
 
 Place = tuple[int, int]
-_FAR = 0.1  # by which a teacher that is worse cost accuracy in the benchmark
+_FAR = 0.1  # A teacher worse by this much cost accuracy in the benchmark.
 
 
 class Results:
-    """The rows of a study, compared: paired differences to no distillation over splits.
+    """The outcome of a `Study`: gains of each method over no distillation, paired over splits.
+
+    `recommend` puts it in words; `table`, `plot` and `report` show it; `summaries` and `gain` give
+    the numbers.
 
     Args:
-        rows: One a run, see `rows.jsonl` in the folder of a study.
+        rows: One row per run, see `rows.jsonl` in the folder of a study.
         info: What the study was, see `study.json` there.
 
     Attributes:
-        rows: The same, without those of failed runs.
+        rows: The rows, without those of failed runs.
         failures: Rows of failed runs, each with its traceback.
     """
 
@@ -42,7 +45,7 @@ class Results:
 
     @classmethod
     def load(cls, folder: "str | Path") -> "Results":
-        """Read the results in the folder of a study, as far as it came.
+        """Read the results in the folder of a study, as far as it has run.
 
         Raises:
             FileNotFoundError: If there is no study.
@@ -61,7 +64,7 @@ class Results:
         return list(self.info["methods"])
 
     def title(self, method: str) -> str:
-        """Return a method in words."""
+        """Return the title of a method."""
         return "no distillation" if method == NONE else self.info["methods"][method]["title"]
 
     def runs(self, method: str, budget: int | None) -> dict[Place, Mapping[str, Any]]:
@@ -77,9 +80,10 @@ class Results:
 
         Args:
             method: Its name.
-            over: Name of the other one.
-            budget: Labels.
-            kept: Whether to count, in each run, the one with the better validation score.
+            budget: Label budget, `None` for all labels.
+            over: Name of the other method. Defaults to `"none"`: no distillation.
+            kept: Whether to count, in each run, the student with the better validation score: the
+                one or the other. Defaults to `False`.
         """
         first, second = self.runs(method, budget), self.runs(over, budget)
         found: dict[int, list[float]] = {}
@@ -95,7 +99,7 @@ class Results:
         )
 
     def summaries(self, budget: int | None = None) -> list[Summary]:
-        """Return a line for no distillation and each method that has runs with this budget."""
+        """Return one line for no distillation and for each method with runs for this budget."""
         methods = [name for name in (NONE, *self.methods) if self.runs(name, budget)]
         gains = {name: self.gain(name, budget) for name in methods if name != NONE}
         adjusted = holm({name: gain.p_value() for name, gain in gains.items()})
@@ -138,7 +142,7 @@ class Results:
         return float(score), float(validation)
 
     def warnings(self) -> list[str]:
-        """Return what makes the figures less than they seem, in sentences."""
+        """Return reasons to trust the figures less, in sentences."""
         found = list(self.info["warnings"])
         if self.failures:
             failed = Counter(row["run"]["method"] for row in self.failures)
@@ -165,7 +169,7 @@ class Results:
             A `Recommendation`, which prints as text.
 
         Raises:
-            ValueError: If `margin` is no number >= 0, or fewer than two splits have ended.
+            ValueError: If `margin` is not a number >= 0, or fewer than two splits have ended.
         """
         return advise(self, margin)
 
@@ -179,7 +183,7 @@ class Results:
         Args:
             kind: `"gains"`, paired improvements with intervals; `"curves"`, validation scores by
                 epoch; `"budgets"`, score against labels; `"cost"`, score against the time of a
-                step.
+                step. Defaults to `"gains"`.
 
         Returns:
             A `matplotlib.figure.Figure`.
@@ -190,10 +194,10 @@ class Results:
         return draw(self, kind)
 
     def report(self, path: "str | Path") -> Path:
-        """Write a report in Markdown, its pictures beside it.
+        """Write a report in Markdown, with its pictures next to it.
 
         Args:
-            path: Of the file; its folder is made.
+            path: Path of the file; its folder is created.
 
         Returns:
             The path.

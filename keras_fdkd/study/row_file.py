@@ -1,4 +1,4 @@
-"""A file of rows of JSON: one a finished run, on disk before the next one counts."""
+"""A file of JSON rows: one per finished run, on disk before the next run counts."""
 
 import json
 import os
@@ -10,14 +10,14 @@ Row = dict[str, Any]
 
 
 def read_rows(file: Path) -> list[Row]:
-    """Return the rows of a file; a last line that was cut off by an interruption is left out."""
+    """Return the rows of a file, without a last line that an interruption cut off."""
     if not file.exists():
         return []
     return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1] if line]
 
 
 def append_row(file: Path, row: Mapping[str, Any]) -> None:
-    """Write a row, so that it stays whatever happens next."""
+    """Write a row so that it survives whatever happens next."""
     _drop_torn_line(file)
     with file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")

@@ -1,4 +1,4 @@
-"""Rows of what a user has: arrays, memory maps, nested structures of them, or a function."""
+"""Rows of a user's data: arrays, memory maps, nested structures of them, or a function."""
 
 from typing import Any
 

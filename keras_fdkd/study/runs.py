@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 
 def run_safely(work: Work, run: Run) -> Row:
-    """Return the row of a run, or one that holds the traceback of what went wrong."""
+    """Return the row of a run, or one that holds the traceback if it failed."""
     start = time.perf_counter()
     try:
         row = _KINDS.get(run.method, _distilled)(work, run)
@@ -129,7 +129,7 @@ def _candidate(
 def make_distiller(
     method: Method, teacher: Any, student: keras.Model, samples: int, steps: int, setting: Setting
 ) -> keras.Model:
-    """Return the distiller of a method, which gets the sizes of the training if it asks."""
+    """Return the distiller of a method, which gets the sizes of the training if it takes them."""
     asked = inspect.signature(method.make).parameters
     sizes = {"samples": samples, "steps": steps}
     given = {name: size for name, size in sizes.items() if name in asked}

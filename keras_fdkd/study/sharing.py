@@ -3,7 +3,7 @@
 import functools
 import io
 import mmap
-import pickle  # Of what `write_shared` wrote itself.  # nosec B403
+import pickle  # Only of what `write_shared` wrote.  # nosec B403
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +18,7 @@ _FILE = "shared.pickle"
 def write_shared(shared: Any, folder: Path) -> None:
     """Write an object and its arrays to a folder.
 
-    Functions of a notebook or script, and the classes of models there, travel with it.
+    Functions of a notebook or script, and classes of models defined there, are sent along.
 
     Raises:
         RuntimeError: If something in it cannot be written.
@@ -27,7 +27,7 @@ def write_shared(shared: Any, folder: Path) -> None:
     stream = io.BytesIO()
     try:
         _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(shared)
-    except Exception as error:  # Pickling calls code of anyone.
+    except Exception as error:  # Pickling runs arbitrary code.
         raise RuntimeError(
             "What the study holds cannot be sent to other processes. Pass models as functions that "
             "make them (`teacher=load_teacher`), or run with `n_jobs=1`. "
@@ -40,7 +40,7 @@ def write_shared(shared: Any, folder: Path) -> None:
 
 @functools.lru_cache(maxsize=1)
 def read_shared(folder: str) -> Any:
-    """Return what `write_shared` wrote, once a process."""
+    """Return what `write_shared` wrote, reading it once per process."""
     buffers = []
     number = 0
     while (file := Path(folder) / f"{number}.bin").exists():
@@ -52,11 +52,11 @@ def read_shared(folder: str) -> Any:
 
 
 class _Pickler(cloudpickle.Pickler):
-    """Sends memory maps as names of files, and models with the classes of their layers."""
+    """Sends memory maps as file names, and models with the classes of their layers."""
 
     def reducer_override(self, value: Any) -> Any:
         on_disk = isinstance(value, np.memmap) and isinstance(value.base, mmap.mmap)
-        if on_disk and value.mode != "c":  # Writes to such a one stay in memory.
+        if on_disk and value.mode != "c":  # Writes to a copy-on-write map stay in memory.
             order = "C" if value.flags.c_contiguous else "F"
             given = str(value.filename), value.dtype, "r", value.offset, value.shape, order
             return np.memmap, given
@@ -67,13 +67,13 @@ class _Pickler(cloudpickle.Pickler):
                 saved = file.read_bytes()
             kinds = {type(layer) for layer in value._flatten_layers()}
             own = [kind for kind in kinds if not kind.__module__.startswith("keras.")]
-            # By the names that the file has: in a new process nothing of a notebook is registered.
+            # By their names in the file: a new process has registered nothing of a notebook.
             return _model, (saved, {keras.saving.get_registered_name(kind): kind for kind in own})
         return super().reducer_override(value)
 
 
 def _model(saved: bytes, classes: dict[str, type]) -> keras.Model:
-    """Return a model, whose own classes may be unknown to this process."""
+    """Return a model whose own classes may be unknown to this process."""
     with keras.saving.custom_object_scope(classes), TemporaryDirectory() as folder:
         file = Path(folder) / "model.keras"
         file.write_bytes(saved)

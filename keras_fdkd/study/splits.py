@@ -15,11 +15,11 @@ class Split:
     """Row numbers of one split.
 
     Attributes:
-        train: Labelled or not. Samples without a label are in no other fold.
-        validation: Chooses the epoch and the setting.
-        test: Read once.
+        train: Rows for training, labelled or not. Samples without a label are in no other fold.
+        validation: Rows that choose the epoch and the setting.
+        test: Rows that are read once.
         testable: How many samples of the split could be tested: they have labels, and the teacher
-            does not know them.
+            was not trained on them.
     """
 
     train: np.ndarray
@@ -29,11 +29,11 @@ class Split:
 
     @property
     def overlap(self) -> float:
-        """Test samples for each one that could be but is not, which corrects intervals.
+        """Tested samples for each one that could be tested but is not, which corrects intervals.
 
         It is `n_test / n_train` of Nadeau and Bengio, whose correlation of two splits is
-        `n_test / (n_test + n_train)`: how much of what is tested two splits share by chance.
-        Samples that are never tested do not make splits any more independent.
+        `n_test / (n_test + n_train)`: the share of tested samples that two splits have in common by
+        chance. Samples that are never tested do not make splits more independent.
         """
         return len(self.test) / max(1, self.testable - len(self.test))
 
@@ -48,7 +48,7 @@ def make_splits(
     """Return all splits.
 
     Args:
-        labels: Of all samples.
+        labels: Labels of all samples.
         cv: A number of random splits, a splitter of scikit-learn, or a list of rows, see `Study`.
         validation: Fraction of the rows that are not tested, or a splitter.
         groups: Which samples stay together, shape `(samples,)`.
@@ -113,7 +113,7 @@ def _split(splitter: Any, rows: np.ndarray, labels: Labels, groups: np.ndarray |
 def _folds(
     cv: Any, labels: Labels, rows: np.ndarray, groups: np.ndarray | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray]]:
-    """Yield rows that are trained or validated on, of validation if they are given, and of test."""
+    """Yield rows for training or validation, for validation if they are given, and for test."""
     if isinstance(cv, (list, tuple)):
         for split in cv:
             first, *middle, last = (np.asarray(part, "int64") for part in split)
@@ -128,7 +128,7 @@ def _unlabelled(
     labels: Labels, groups: np.ndarray | None, held_out: np.ndarray, cv: Any
 ) -> np.ndarray:
     """Return the samples without a label that may be trained on: of no group that is held out."""
-    if isinstance(cv, (list, tuple)):  # They say which samples are trained on.
+    if isinstance(cv, (list, tuple)):  # Lists say themselves which samples are trained on.
         return np.zeros(0, "int64")
     rows = np.flatnonzero(~labels.labelled)
     return rows if groups is None else rows[~np.isin(groups[rows], groups[held_out])]

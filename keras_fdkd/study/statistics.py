@@ -12,16 +12,17 @@ _EQUAL = 1e-5  # relative; scores are float32
 
 @dataclass(frozen=True)
 class Gain:
-    """The mean difference of two methods over splits, and what is known of it.
+    """The mean difference of two methods over splits, with its uncertainty.
 
-    Splits of one data set share most of their training samples, so their differences are not
-    independent, and Student's interval is too narrow. The corrected resampled t test (Nadeau and
-    Bengio, Machine Learning 2003, eq. 10) puts `1 / J + n_test / n_train` in place of `1 / J` for
-    `J` splits. The same Student's distribution is the posterior of the mean difference under a flat
-    prior (Corani and Benavoli, Machine Learning 2015), which gives the probability of a gain.
+    `Results.gain` returns it. Splits of one data set share most of their training samples, so their
+    differences are not independent, and Student's interval is too narrow. The corrected resampled t
+    test (Nadeau and Bengio, Machine Learning 2003, eq. 10) uses `1 / J + n_test / n_train` in place
+    of `1 / J` for `J` splits. The same Student's distribution is the posterior of the mean
+    difference under a flat prior (Corani and Benavoli, Machine Learning 2015), which gives the
+    probability of a gain.
 
     Args:
-        values: One difference a split.
+        values: One difference per split.
         overlap: `n_test / n_train`.
 
     Example:
@@ -42,15 +43,15 @@ class Gain:
 
     @property
     def mean(self) -> float:
-        """Of the differences; NaN if there are none."""
+        """The mean of the differences; NaN if there are none."""
         return float(np.mean(self.values)) if self.values else float("nan")
 
     @property
     def error(self) -> float:
         """The corrected standard error of the mean.
 
-        NaN for fewer than two splits, and where all differences are equal: small test sets count
-        in few steps, and equal counts do not mean that there is no spread.
+        NaN for fewer than two splits, and if all differences are equal: the scores of small test
+        sets change in few steps, and equal differences do not mean that there is no spread.
         """
         count = len(self.values)
         if count < 2 or np.ptp(self.values) <= _EQUAL * np.abs(self.values).max():
@@ -58,15 +59,15 @@ class Gain:
         return float(np.sqrt((1 / count + self.overlap) * np.var(self.values, ddof=1)))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Return the two-sided interval of the mean; NaN where the error is not known."""
+        """Return the two-sided interval of the mean; NaN if the error is not known."""
         half = float(stats.t.ppf((1 + level) / 2, max(1, len(self.values) - 1))) * self.error
         return self.mean - half, self.mean + half
 
     def probability(self, above: float = 0.0) -> float:
         """Return the probability that the mean difference is above a margin.
 
-        One minus this is the p value of the one-sided test against "at most the margin". NaN where
-        the error is not known.
+        One minus this is the p value of the one-sided test against "at most the margin". NaN if the
+        error is not known.
         """
         if np.isnan(self.error):
             return float("nan")

@@ -54,56 +54,59 @@ _UNKNOWN_ROWS = (
 class Study:
     """Compare distillation methods with no distillation on your own pair of modalities.
 
-    Fair by construction: within a split and a seed every method gets the same initial weights, the
-    same batches and as many steps. Validation data choose the setting of a method and the epoch;
-    the test data are read once.
+    Use it to find out whether distillation helps at all, with which method, and by how much. The
+    comparison is fair: within a split and a seed every method gets the same initial weights, the
+    same batches and the same number of steps. Validation data choose the setting of a method and
+    the epoch; the test data are read once.
 
     Args:
         teacher_inputs: What the teacher sees, of all samples: nested arrays or memory maps, or a
-            function from row numbers to such arrays. For a `RecordedTeacher` what it said; for a
+            function from row numbers to such arrays. For a `RecordedTeacher` its outputs; for a
             dict of teachers a dict by their names.
         student_inputs: What the student sees, likewise.
-        labels: Classes as integers, -1 for a sample without a label; values and independent labels
-            as floats, NaN likewise; shape `(samples, ...)`. Samples without a label are only
-            trained on.
+        labels: Classes as integers, with -1 for a sample without a label; values and independent
+            labels as floats, with NaN likewise; shape `(samples, ...)`. Samples without a label are
+            only used for training.
         build_student: Function without arguments that returns a new student.
         teacher: A trained teacher (a `keras.Model`, a dict of them, or a `RecordedTeacher`), or a
             function that loads it. Defaults to `None`: see `build_teacher`.
-        build_teacher: Function that returns a new teacher, which is trained in each split as the
-            plain student is. Defaults to `None`.
-        teacher_trained_on: Rows that a given `teacher` was trained on, which are then neither
-            validated nor tested on. Pass `[]` if it saw none of these samples. Defaults to `None`:
-            not known, of which the results warn.
+        build_teacher: Function that returns a new teacher, which is trained in each split like the
+            plain student. Defaults to `None`.
+        teacher_trained_on: Rows that a given `teacher` was trained on, which are then used neither
+            for validation nor for testing. Pass `[]` if it saw none of these samples. Defaults to
+            `None`: not known, and the results warn of it.
         ensemble: How many teachers `build_teacher` makes, with different initial weights and
             batches; they teach together, see `keras_fdkd.Ensemble`. Defaults to `1`.
-        methods: Names of `keras_fdkd.study.methods`, or pairs of a name and a `Method` or a
-            function `(teacher, student) -> distiller`. No distillation is always there.
+        methods: Names from `keras_fdkd.study.methods`, or pairs of a name and a `Method` or a
+            function `(teacher, student) -> distiller`. No distillation is always included. Defaults
+            to `("kd", "pkd", "fdcmkd")`.
         cv: Number of random splits (a fifth is tested), a splitter of scikit-learn, or a list of
             splits, each `(train, test)` or `(train, validation, test)` row numbers. Defaults to
             `5`.
-        validation: Fraction of what is not tested that chooses setting and epoch, or a splitter of
-            which the first split counts. Defaults to `0.2`.
+        validation: Fraction of what is not tested that chooses setting and epoch, or a splitter, of
+            which the first split is used. Defaults to `0.2`.
         groups: Array of shape `(samples,)`: samples of one group, such as a person, stay in one
             fold. Defaults to `None`.
         label_budgets: How many training samples keep their labels, `None` for all of them. All
             pairs stay: half of each batch has labels. Defaults to `(None,)`.
-        seeds: Of initial weights and batches, in each split. Defaults to `(0,)`.
-        trials: Settings to try for each method with the first seed, see `Method`. Defaults to `3`.
-        compile: Arguments of `keras.Model.compile` of all models: `optimizer` is a name, an
+        seeds: Seeds of initial weights and batches, in each split. Defaults to `(0,)`.
+        trials: Number of settings to try for each method with the first seed, see `Method`.
+            Defaults to `3`.
+        compile: Arguments of `keras.Model.compile` for all models: `optimizer` is a name, an
             optimizer or a function that returns a new one (which gets the number of steps if it
             needs an argument), `loss`, `metrics` and so on.
-        fit: Arguments of `keras.Model.fit` of all models: `epochs`, `batch_size` (32 if it is not
-            there), `callbacks`, a function that returns new ones.
+        fit: Arguments of `keras.Model.fit` for all models: `epochs`, `batch_size` (32 by default),
+            `callbacks`, a function that returns new ones.
         score: Metric that chooses and is compared, as in the logs. Defaults to `None`: the first
-            one, or the loss.
-        mode: `"max"` if the score is better high, `"min"`, or `"auto"`, as Keras says. Defaults to
-            `"auto"`.
-        folder: Where rows, tuning, teachers and what they said are kept: a study that was stopped
-            goes on there. Functions are not compared: give another folder if their code changes.
+            metric, or the loss.
+        mode: `"max"` if a higher score is better, `"min"`, or `"auto"`, as Keras infers. Defaults
+            to `"auto"`.
+        folder: Where rows, tuning, teachers and their outputs are kept: a study that was stopped
+            resumes there. Functions are not compared: choose another folder if their code changes.
             Defaults to `None`: a temporary folder.
 
     Raises:
-        ValueError: If an argument is not as said, models or methods do not fit together, or
+        ValueError: If an argument is not as described, models or methods do not fit together, or
             `folder` holds another study.
 
     Example:
@@ -207,12 +210,13 @@ class Study:
         the study is run again.
 
         Args:
-            n_jobs: Processes at a time, each with its share of the processor's cores. Functions of
-                scripts and notebooks are sent along. Defaults to `1`: all in this process.
+            n_jobs: Number of processes at a time, each with its share of the processor's cores.
+                Functions of scripts and notebooks are sent along. Defaults to `1`: all in this
+                process.
             verbose: 0 for no progress bar. Defaults to `1`.
 
         Raises:
-            ValueError: If an argument is no such integer.
+            ValueError: If an argument is not such an integer.
             RuntimeError: If models or functions cannot be sent to processes, or a process was
                 killed.
         """

@@ -9,25 +9,25 @@ from keras_fdkd.study.statistics import Gain
 
 @dataclass(frozen=True)
 class Summary:
-    """One line of the table of a study.
+    """One line of the table of a study, from `Results.summaries`.
 
     Attributes:
         budget: Labels kept in training, `None` for all.
         method: Its name; `"none"` for no distillation.
-        title: In words.
+        title: Its name in words.
         score: Mean score on the test folds, over splits and seeds.
         spread: Standard deviation of the splits' means.
-        gain: Improvement over no distillation, a value a split (of several seeds their mean);
-            above 0 is better, whichever direction the score has. Of `"none"` it is empty.
+        gain: Improvement over no distillation, one value per split (with several seeds their mean);
+            above 0 is better, whichever direction the score has. Empty for `"none"`.
         adjusted_p: P value of the two-sided test of no gain, adjusted for the number of methods
             (Holm).
         kept: Gain of keeping, in each run, the student that the validation fold prefers: the plain
             or the distilled one.
         setting: The arguments that validation chose most often.
         tried: How many settings validation chose from.
-        cost: Seconds of a step relative to no distillation, ratio of medians.
-        runs: How many ended.
-        failed: How many raised an error.
+        cost: Seconds per step relative to no distillation, ratio of medians.
+        runs: How many runs ended.
+        failed: How many runs raised an error.
     """
 
     budget: int | None

@@ -19,7 +19,7 @@ _WIDTH = 120  # where no terminal says how wide it is
 
 
 def cells(line: Summary) -> tuple[str, ...]:
-    """Return a line of the table as text; its columns are those of `HEAD`."""
+    """Return a line of the table as text, with the columns of `HEAD`."""
     gain = line.gain
     failed = f" ({line.failed} failed)" if line.failed else ""
     return (
@@ -36,7 +36,7 @@ def cells(line: Summary) -> tuple[str, ...]:
 
 
 def heading(results: "Results", budget: int | None) -> str:
-    """Return what a table is of, with the teacher's score."""
+    """Return the heading of a table, with the teacher's score."""
     labels = "All labels" if budget is None else f"{budget} labels"
     score, _ = results.teacher(budget)
     teacher = "" if math.isnan(score) else f"; the teacher has {score:.3g}"

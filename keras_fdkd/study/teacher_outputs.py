@@ -13,8 +13,8 @@ from keras_fdkd.study.work import Run, Work
 def teacher_outputs(work: Work, run: Run, distiller: keras.Model, rows: np.ndarray) -> Any:
     """Return what a distiller reads of its teacher, by position in `rows`.
 
-    A teacher that was given sees each sample once in the whole study; one that is trained in each
-    split, once in that split.
+    A given teacher sees each sample once in the whole study; one that is trained in each split,
+    once in that split.
     """
     name = "given" if work.build_teacher is None else run.pair
     path = work.folder / "teacher_outputs" / name

@@ -13,19 +13,19 @@ from keras_fdkd.study.protocol import Protocol
 
 
 class NotFiniteError(ValueError):
-    """The score of a training is no number."""
+    """Raised if the score of a training is not a number."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What training left behind.
+    """The outcome of training.
 
     Attributes:
-        score: On the validation fold, at the epoch that was kept.
+        score: Score on the validation fold, at the epoch that was kept.
         epoch: That epoch, from 1.
-        curve: The score on the validation fold, one an epoch.
-        seconds_per_step: Median over the epochs, without the first if there are several,
-            validation apart.
+        curve: The score on the validation fold, one per epoch.
+        seconds_per_step: Median over the epochs, without the first if there are several, and
+            without validation.
     """
 
     score: float
@@ -40,14 +40,14 @@ def train(
     """Train a model or a distiller and keep the weights of its best epoch.
 
     Args:
-        trainer: To compile and fit.
-        batches: Of the training fold.
+        trainer: Model or distiller to compile and fit.
+        batches: Batches of the training fold.
         validation: Batches of the student's inputs and labels.
-        protocol: Of the study; its mode is not `"auto"`.
-        seed: Of the trainer's own draws.
+        protocol: Protocol of the study; its mode is not `"auto"`.
+        seed: Seed of the trainer's own draws.
 
     Raises:
-        NotFiniteError: If the score of the best epoch is no finite number.
+        NotFiniteError: If the score of the best epoch is not a finite number.
     """
     keras.utils.set_random_seed(seed)
     protocol.compile_model(trainer, protocol.epochs * len(batches))
@@ -61,7 +61,7 @@ def train(
     clock = Clock()
     history = trainer.fit(
         batches,
-        shuffle=False,  # They are.
+        shuffle=False,  # The batches are shuffled.
         validation_data=validation,
         verbose=0,
         **{**given, "callbacks": [*given["callbacks"], best, clock]},

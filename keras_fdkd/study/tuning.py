@@ -1,4 +1,4 @@
-"""Find a method's setting on the validation fold, with Optuna; a killed search goes on."""
+"""Find a method's setting on the validation fold, with Optuna; a killed search resumes."""
 
 import warnings
 from pathlib import Path
@@ -19,11 +19,11 @@ class Tuning:
     """The trials of one method on one split: its candidates, then Optuna's TPE in its space.
 
     Args:
-        file: Optuna's journal, which is made if it is not there.
-        method: To tune.
-        mode: `"max"` or `"min"`, of the score.
+        file: Optuna's journal, which is created if it does not exist.
+        method: The method to tune.
+        mode: `"max"` or `"min"`, for the score.
         trials: How many settings to try; fewer if the method has no more.
-        seed: Of the sampler.
+        seed: Seed of the sampler.
     """
 
     def __init__(self, file: Path, method: Method, mode: str, trials: int, seed: int) -> None:
@@ -39,7 +39,7 @@ class Tuning:
 
     @property
     def done(self) -> list[dict[str, Any]]:
-        """Settings with their scores on the validation fold, as far as they ended."""
+        """The settings that were tried, with their scores on the validation fold."""
         return [{**trial.user_attrs, "score": trial.value} for trial in self._ended()]
 
     def _ended(self) -> list[optuna.trial.FrozenTrial]:
@@ -47,13 +47,13 @@ class Tuning:
         return self._study.get_trials(deepcopy=False, states=states)
 
     def next(self) -> Setting | None:
-        """Return the next setting to try, `None` if all have been."""
+        """Return the next setting to try, `None` if all have been tried."""
         number = len(self.done)
         if number >= self.count:
             return None
         if number < len(self.method.candidates):
             return dict(self.method.candidates[number])
-        # A search of its own over what has ended: nothing depends on where it was stopped before.
+        # A new search over what has ended: it does not depend on where it was stopped before.
         search = optuna.create_study(
             sampler=optuna.samplers.TPESampler(
                 n_startup_trials=len(self.method.candidates), seed=self.seed + number
@@ -64,7 +64,7 @@ class Tuning:
         return {**self.method.default, **search.ask(dict(self.method.space)).params}
 
     def tell(self, setting: Setting, outcome: Outcome | None) -> None:
-        """Note how a setting did; `None` for one that came to no finite score."""
+        """Note how a setting did; `None` for one without a finite score."""
         notes: dict[str, Any] = {"setting": setting}
         if outcome is not None:
             notes |= {"epoch": outcome.epoch, "curve": outcome.curve,
@@ -75,7 +75,7 @@ class Tuning:
         if set(self.method.space) <= set(setting):
             known = {name: setting[name] for name in self.method.space}
         with warnings.catch_warnings():
-            # A candidate may lie outside of the space.
+            # A candidate may lie outside the space.
             warnings.simplefilter("ignore", UserWarning)
             self._study.add_trial(
                 optuna.trial.create_trial(

@@ -24,10 +24,11 @@ class Run:
     """One model to train and test.
 
     Attributes:
-        split: Its number.
+        split: Number of the split.
         budget: How many training samples keep their labels, `None` for all.
-        method: Its name; `"none"` for no distillation, `"teacher"` for the teacher itself.
-        seed: Of the initial weights and the batches.
+        method: Name of the method; `"none"` for no distillation, `"teacher"` for the teacher
+            itself.
+        seed: Seed of the initial weights and the batches.
     """
 
     split: int
@@ -37,7 +38,7 @@ class Run:
 
     @property
     def pair(self) -> str:
-        """Names the split and the budget in files."""
+        """Name of the split and the budget in files."""
         return f"split{self.split}-{'all' if self.budget is None else self.budget}"
 
 
@@ -71,11 +72,11 @@ class Work:
 
     @cached_property
     def given_teacher(self) -> Any:
-        """The teacher that was given, made once in a process if it came as a function."""
+        """The given teacher, loaded once per process if it was given as a function."""
         return made_teacher(self.teacher)
 
     def trained_teacher(self, run: Run) -> Any:
-        """Return the teacher that was given, or the one trained on this split and budget."""
+        """Return the given teacher, or the one trained on this split and budget."""
         if self.build_teacher is None:
             return self.given_teacher
         models = self.new_teachers()
@@ -106,17 +107,17 @@ class Work:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether the teacher's inputs are what it said."""
+        """Whether the teacher's inputs are its recorded outputs."""
         return self.build_teacher is None and isinstance(self.given_teacher, RecordedTeacher)
 
 
 def made_teacher(teacher: Any) -> Any:
-    """Return a teacher, of a function what it returns."""
+    """Return a teacher, or what the function that was given in its place returns."""
     made = isinstance(teacher, (keras.Model, RecordedTeacher, Mapping))
     return teacher if made else teacher()
 
 
 def new_model(build: Callable[[], keras.Model], seed: int) -> keras.Model:
-    """Return an untrained model; its initial weights are those of the seed."""
+    """Return an untrained model with the initial weights of the seed."""
     keras.utils.set_random_seed(seed)
     return build()
