@@ -66,9 +66,9 @@ def install(session: nox.Session, *backends: str, extra: str) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Distil an accelerometer teacher into a gyroscope student: table, report, plots, model."""
+    """Few labels, many pairs: names of emoji teach pictures. Table, picture, model."""
     install(session, "jax", extra="recipes")
-    session.run("python", "-m", "recipes.watch", *session.posargs, env={"KERAS_BACKEND": "jax"})
+    session.run("python", "-m", "recipes.emoji_demo", *session.posargs)
 
 
 @nox.session

@@ -7,9 +7,9 @@ import numpy as np
 
 from recipes.demo import run_demo
 from recipes.emoji_data import load_emoji, split_by_group
+from recipes.emoji_features import load_features
 from recipes.experiment import Experiment, Samples
 from recipes.models import feature_classifier
-from recipes.pretrained import image_features, text_features
 from recipes.report import Run
 
 WIDTH, DROPOUT = 128, 0.2
@@ -22,7 +22,7 @@ def experiment(folder: Path | None = None) -> Experiment:
     are computed once, and the models are heads on them.
     """
     data = load_emoji(folder)
-    features = {"text": text_features(data.names), "image": image_features(data.pictures)}
+    features = load_features(data)
 
     def folds(seed: int) -> dict[str, Samples]:
         return {

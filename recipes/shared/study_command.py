@@ -26,6 +26,7 @@ def study_parser(name: str, description: str | None) -> argparse.ArgumentParser:
     add("--methods", nargs="+", help="which of the recipe's to run, beside none; all of them")
     add("--splits", type=int, default=5, help="number of splits")
     add("--seeds", type=int, nargs="+", default=[0], help="of initial weights, in each split")
+    add("--trials", type=int, default=3, help="settings that validation chooses from, per method")
     add("--epochs", type=int, default=0, help="of each model; 0 for the recipe's own number")
     add(
         "--processes",

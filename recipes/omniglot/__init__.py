@@ -1,0 +1,1 @@
+"""A drawing and its pen: pictures of characters and the path of the pen that drew them."""
