@@ -1,5 +1,6 @@
 """Settings of the documentation, which `python -m nox -s docs` builds without a network."""
 
+import inspect
 import os
 import re
 from importlib.metadata import version as version_of
@@ -18,11 +19,18 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "myst_nb",
-    # "sphinx_gallery.gen_gallery",
+    "sphinx_gallery.gen_gallery",
 ]
 html_theme = "furo"
 html_title = f"keras-fdkd {release}"
-exclude_patterns = ["_build", "gallery/*.py", "gallery/README.md"]
+exclude_patterns = [
+    "_build",
+    "gallery/*",
+    # What sphinx-gallery writes beside its pages.
+    *(f"pictures/*.{kind}" for kind in ("ipynb", "py", "json", "zip", "md5")),
+    "**/sg_execution_times.rst",
+    "sg_execution_times.rst",
+]
 nitpicky = True  # A reference that leads nowhere fails the build.
 nitpick_ignore_regex = [
     # Of other projects, whose inventories a build without a network cannot read.
@@ -74,6 +82,19 @@ def as_docutils_reads(_app, _what, _name, _object, _options, lines):
     lines[:] = found
 
 
+def signature_of_init(_app, what, _name, found, _options, _signature, _returns):
+    """Return the signature of a class's `__init__`: Keras's `__new__` takes anything."""
+    if what != "class":
+        return None
+    signature = inspect.signature(found.__init__)
+    rest = [
+        one.replace(annotation=one.empty)
+        for one in list(signature.parameters.values())[1:]
+    ]
+    return str(signature.replace(parameters=rest, return_annotation=signature.empty)), None
+
+
 def setup(app):
     """Called by Sphinx."""
+    app.connect("autodoc-process-signature", signature_of_init)
     app.connect("autodoc-process-docstring", as_docutils_reads, priority=400)

@@ -1,0 +1,1 @@
+"""Satellite picture and relief of the Earth: the climate of each pixel."""
