@@ -68,7 +68,7 @@ def install(session: nox.Session, *backends: str, extra: str) -> None:
 def demo(session: nox.Session) -> None:
     """Few labels, many pairs: names of emoji teach pictures. Table, picture, model."""
     install(session, "jax", extra="recipes")
-    session.run("python", "-m", "recipes.emoji_demo", *session.posargs)
+    session.run("python", "-m", "recipes.emoji.demo", *session.posargs)
 
 
 @nox.session
@@ -112,14 +112,14 @@ def hub(session: nox.Session, backend: str) -> None:
 def compare(session: nox.Session) -> None:
     """Train the same model on the same batches with each backend, side by side."""
     install(session, *BACKENDS, extra="recipes")
-    session.run("python", "-m", "recipes.compare", *session.posargs, env=QUIET)
+    session.run("python", "-m", "recipes.performance.backends", *session.posargs, env=QUIET)
 
 
 @nox.session
 def speed(session: nox.Session) -> None:
     """Time steps, terms and memory beside their limits, on each backend; half an hour or more."""
     install(session, *BACKENDS, extra="recipes,hub")
-    session.run("python", "-m", "recipes.speed", *session.posargs, env=QUIET)
+    session.run("python", "-m", "recipes.performance.speed", *session.posargs, env=QUIET)
 
 
 @nox.session

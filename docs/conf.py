@@ -11,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 project = "keras-fdkd"
 author = "The keras-fdkd authors"
-copyright = "2026, the keras-fdkd authors"  # noqa: A001  # Sphinx reads it by this name.
+copyright = "2026, the keras-fdkd authors"  # Sphinx reads it by this name.
 version = release = version_of("keras-fdkd")
 
 extensions = [
@@ -87,10 +87,7 @@ def signature_of_init(_app, what, _name, found, _options, _signature, _returns):
     if what != "class":
         return None
     signature = inspect.signature(found.__init__)
-    rest = [
-        one.replace(annotation=one.empty)
-        for one in list(signature.parameters.values())[1:]
-    ]
+    rest = [one.replace(annotation=one.empty) for one in list(signature.parameters.values())[1:]]
     return str(signature.replace(parameters=rest, return_annotation=signature.empty)), None
 
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from recipes.pool import run_all
+from recipes.variants.pool import run_all
 
 
 @dataclass(frozen=True)

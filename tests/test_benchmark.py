@@ -13,14 +13,14 @@ import pytest
 from conftest import whole_recipe
 from pool_worker import Square, attempts, square
 
-from recipes import benchmark
-from recipes.alone import new_model
-from recipes.benchmark import grid, parse
-from recipes.experiment import BATCH_SIZE, UNLABELLED, Batches, Samples, hide_labels
-from recipes.experiments import load_experiment
-from recipes.methods import ABLATIONS, METHODS, THREE
-from recipes.pool import read_rows, run_all
-from recipes.studies import gathered
+from recipes.benchmark.command import command as benchmark
+from recipes.benchmark.command import grid, parse
+from recipes.benchmark.methods import ABLATIONS, METHODS, THREE
+from recipes.benchmark.studies import gathered
+from recipes.shared.experiment import BATCH_SIZE, UNLABELLED, Batches, Samples, hide_labels
+from recipes.shared.experiments import load_experiment
+from recipes.variants.alone import new_model
+from recipes.variants.pool import read_rows, run_all
 
 
 def test_finished_rows_are_not_run_again(tmp_path):

@@ -6,13 +6,9 @@ import itertools
 import numpy as np
 import pytest
 
-from recipes import inference
-from recipes.benchmark_plots import plot_ranks
-from recipes.benchmark_protocol import row_counts
-from recipes.benchmark_report import summary_table, write_report
-from recipes.benchmark_rows import Block, Results
-from recipes.comparison import chosen, cost, difference, paired, rank
-from recipes.inference import (
+from recipes.benchmark.command import inference
+from recipes.benchmark.comparison import chosen, cost, difference, paired, rank
+from recipes.benchmark.inference import (
     bootstrap_interval,
     critical_distance,
     friedman,
@@ -20,8 +16,12 @@ from recipes.inference import (
     rank_rows,
     signed_rank,
 )
-from recipes.methods import ABLATIONS, METHODS
-from recipes.paper_tables import ROWS
+from recipes.benchmark.methods import ABLATIONS, METHODS
+from recipes.benchmark.paper_tables import ROWS
+from recipes.benchmark.plots import plot_ranks
+from recipes.benchmark.protocol import row_counts
+from recipes.benchmark.report import summary_table, write_report
+from recipes.benchmark.rows import Block, Results
 
 TITLES = {"none": "no distillation", "kd": "KD", "at": "AT", "published": "FD-CMKD"}
 # What a method adds to no distillation, so that tables can be foreseen.

@@ -18,7 +18,7 @@ from recipes.earth.models import FEATURE, segmenter
 from recipes.earth.pictures import chosen_method, draw_predictions, first_tiles
 from recipes.earth.report import contrasts, introduction
 from recipes.earth.training import compile_arguments
-from recipes.packaged import Packaged, packaged_file
+from recipes.shared.packaged import Packaged, packaged_file
 
 NAMES = list(CLASSES.values())
 # Keras's MeanIoU counts in int64, where JAX has int32.

@@ -6,8 +6,8 @@ import keras
 import pytest
 from conftest import whole_recipe
 
-from recipes import long_run
-from recipes.long_run import markdown, resident_memory, summarize
+from recipes.performance import long_run
+from recipes.performance.long_run import markdown, resident_memory, summarize
 
 MB = 1_000_000
 

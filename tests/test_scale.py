@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipes.scale import Assumed, Measured, main, measure, stages
+from recipes.performance.scale import Assumed, Measured, main, measure, stages
 
 MEASURED = Measured(
     bytes_a_clip=1000.0, write_rows=1e4, take_rows=1e5, index_rows=100, open_seconds=1.0,

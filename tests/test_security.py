@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.watch_data import FILE, load_watch
+from recipes.watch.data import FILE, load_watch
 
 ROOT = Path(__file__).parents[1]
 # What needs care, and why it is there. Anything else is refused.
 ALLOWED = {
     (
-        "recipes/compare.py",
+        "recipes/performance/backends.py",
         "subprocess",
     ): "runs itself with each backend; no shell, no foreign word",
     ("keras_fdkd/data/record_teacher.py", "shutil"): "removes the folders that it made itself",
@@ -24,9 +24,15 @@ ALLOWED = {
     ("keras_fdkd/study/sharing.py", "cloudpickle"): "writes for processes of its own",
     ("keras_fdkd/study/sharing.py", "pickle"): "reads what it wrote to a folder of its own",
     ("keras_fdkd/study/study.py", "shutil"): "removes the folder that it made itself",
-    ("recipes/worker.py", "subprocess"): "runs recipes in processes of their own; no shell",
-    ("recipes/pool.py", "multiprocessing"): "pickles between processes of its own, no files",
-    ("recipes/watch_data.py", "pickle"): "the data are a pickle; its unpickler takes arrays alone",
+    (
+        "recipes/performance/worker.py",
+        "subprocess",
+    ): "runs recipes in fresh processes; no shell",
+    (
+        "recipes/variants/pool.py",
+        "multiprocessing",
+    ): "pickles between its processes, no files",
+    ("recipes/watch/data.py", "pickle"): "the data are a pickle; its unpickler takes arrays alone",
 }
 MODULES = {
     "cloudpickle", "code", "ctypes", "dill", "ftplib", "http", "joblib", "marshal",

@@ -12,9 +12,9 @@ import pytest
 from conftest import cross_entropy, pairs, whole_recipe
 
 from keras_fdkd import FrequencyDistiller
-from recipes.speed_models import PAIRS
-from recipes.speed_report import ratio, write_report
-from recipes.speed_trainers import LIMIT, OURS, Limit, trainers
+from recipes.performance.speed_models import PAIRS
+from recipes.performance.speed_report import ratio, write_report
+from recipes.performance.speed_trainers import LIMIT, OURS, Limit, trainers
 
 BACKEND = keras.config.backend()
 WIDTH = 37  # of the teacher's hidden layers, and of nothing else
@@ -181,7 +181,7 @@ def test_report_says_what_is_missed(tmp_path):
 
 
 def test_assembly_in_a_process_of_its_own():
-    command = [sys.executable, "-m", "recipes.speed", "--worker", "assembly"]
+    command = [sys.executable, "-m", "recipes.performance.speed", "--worker", "assembly"]
     folder = Path(__file__).parents[1]
     done = subprocess.run(
         command, check=True, capture_output=True, text=True, cwd=folder, env=os.environ

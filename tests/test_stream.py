@@ -8,9 +8,9 @@ from conftest import whole_recipe
 
 grain = pytest.importorskip("grain")
 
-from recipes import stream as recipe  # noqa: E402
-from recipes.stream_data import stream, write_shards  # noqa: E402
-from recipes.watch_data import load_watch  # noqa: E402
+from recipes.performance import stream as recipe  # noqa: E402
+from recipes.performance.stream_data import stream, write_shards  # noqa: E402
+from recipes.watch.data import load_watch  # noqa: E402
 
 
 @pytest.fixture(scope="module")

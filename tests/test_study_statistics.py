@@ -10,7 +10,7 @@ from sklearn.svm import SVC
 from keras_fdkd.study import Gain
 from keras_fdkd.study.advice import decide
 from keras_fdkd.study.statistics import holm
-from recipes.advice_rates import OVERLAP, simulated
+from recipes.benchmark.advice_rates import OVERLAP, simulated
 
 
 def test_the_published_example_of_scikit_learn():

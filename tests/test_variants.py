@@ -5,8 +5,8 @@ import pytest
 from conftest import classifier, cross_entropy, pairs
 from keras import ops
 
-from recipes.variant_parts import Scheduled, SoftCutoff, Turned, basis
-from recipes.variants import report
+from recipes.variants.command import report
+from recipes.variants.parts import Scheduled, SoftCutoff, Turned, basis
 
 
 @pytest.fixture

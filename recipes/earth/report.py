@@ -7,7 +7,7 @@ import numpy as np
 from keras_fdkd.study import Results
 from recipes.earth.data import CLASSES, HEIGHT, LEAST_LAND, VOID, WIDTH, EarthData
 from recipes.earth.methods import CONTRASTS
-from recipes.markdown import table
+from recipes.shared.markdown import table
 from recipes.shared.study_command import Direction
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import keras
 
 from keras_fdkd.study import Results, Study
-from recipes.experiment import BATCH_SIZE, UNLABELLED
 from recipes.omniglot.data import (
     ALPHABETS,
     MODALITIES,
@@ -22,6 +21,7 @@ from recipes.omniglot.experiment import EPOCHS, few_labels
 from recipes.omniglot.methods import METHODS
 from recipes.omniglot.models import FEATURE, build_model
 from recipes.omniglot.paths import SPACING, STEPS
+from recipes.shared.experiment import BATCH_SIZE, UNLABELLED
 from recipes.shared.study_command import (
     Direction,
     chosen_methods,
@@ -29,7 +29,7 @@ from recipes.shared.study_command import (
     study_parser,
 )
 from recipes.shared.study_report import write_study_report
-from recipes.training import RATE
+from recipes.shared.training import RATE
 
 
 def main(arguments: list[str] | None = None) -> dict[Direction, Results]:

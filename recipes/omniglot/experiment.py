@@ -6,7 +6,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from recipes.experiment import Experiment, Samples
 from recipes.omniglot.data import (
     ALPHABETS,
     MODALITIES,
@@ -16,6 +15,7 @@ from recipes.omniglot.data import (
     split_by_drawer,
 )
 from recipes.omniglot.models import build_model
+from recipes.shared.experiment import Experiment, Samples
 
 EPOCHS = 30
 _FEW = {"character": 2, "alphabet": 12}  # labels a class

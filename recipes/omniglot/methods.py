@@ -1,7 +1,7 @@
 """The methods that the recipe compares, beside no distillation."""
 
 from keras_fdkd.study import Method, methods
-from recipes.methods import METHODS as BENCHMARKED
+from recipes.benchmark.methods import METHODS as BENCHMARKED
 
 METHODS: dict[str, Method] = {
     **{name: methods[name] for name in ("kd", "dist", "pkd", "c2kd", "fdcmkd")},

@@ -12,8 +12,8 @@ import keras
 
 from keras_fdkd import FrequencyDistiller
 from keras_fdkd.study import Method, methods
-from recipes.methods import ABLATIONS
-from recipes.methods import METHODS as BENCHMARKED
+from recipes.benchmark.methods import ABLATIONS
+from recipes.benchmark.methods import METHODS as BENCHMARKED
 from recipes.published.models import with_features
 from recipes.shared.paper_numbers import ABLATION, LOSSES
 

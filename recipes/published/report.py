@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_fdkd.study import Results
-from recipes.markdown import percent, table
 from recipes.published.protocols import OURS, PAPER
+from recipes.shared.markdown import percent, table
 from recipes.shared.paper_numbers import paper_figure
 from recipes.shared.study_command import Direction
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from keras_fdkd.study import Results
-from recipes.markdown import table
+from recipes.shared.markdown import table
 from recipes.shared.study_command import Direction
 
 

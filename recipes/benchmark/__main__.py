@@ -1,0 +1,6 @@
+"""See `recipes.benchmark.command`."""
+
+from recipes.benchmark.command import main
+
+if __name__ == "__main__":
+    main()

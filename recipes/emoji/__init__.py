@@ -1,0 +1,1 @@
+"""Names and pictures of emoji."""

@@ -1,0 +1,1 @@
+"""Mouth and sound of spoken sentences: sequences of different rates and lengths."""

@@ -1,0 +1,1 @@
+"""What distillation costs: time, memory, scale, and the three backends."""

@@ -1,0 +1,1 @@
+"""Accelerometer and gyroscope of a smartwatch."""
