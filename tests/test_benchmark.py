@@ -13,7 +13,7 @@ import pytest
 from conftest import whole_recipe
 from pool_worker import Square, attempts, square
 
-from recipes.benchmark.command import command as benchmark
+from recipes.benchmark import command as benchmark
 from recipes.benchmark.command import grid, parse
 from recipes.benchmark.methods import ABLATIONS, METHODS, THREE
 from recipes.benchmark.studies import gathered

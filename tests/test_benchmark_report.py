@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from recipes.benchmark.command import inference
+from recipes.benchmark import inference
 from recipes.benchmark.comparison import chosen, cost, difference, paired, rank
 from recipes.benchmark.inference import (
     bootstrap_interval,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from conftest import whole_recipe
 
-from recipes.digits.experiment import experiment as digits
-from recipes.emoji.experiment import experiment as emoji
+from recipes.digits import __main__ as digits
+from recipes.emoji import experiment as emoji
 from recipes.watch.data import FILE, load_watch, split_by_subject
-from recipes.watch.experiment import experiment as watch
+from recipes.watch import __main__ as watch
 
 
 @pytest.fixture(scope="module")

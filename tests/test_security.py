@@ -13,10 +13,6 @@ from recipes.watch.data import FILE, load_watch
 ROOT = Path(__file__).parents[1]
 # What needs care, and why it is there. Anything else is refused.
 ALLOWED = {
-    (
-        "recipes/performance/backends.py",
-        "subprocess",
-    ): "runs itself with each backend; no shell, no foreign word",
     ("keras_fdkd/data/record_teacher.py", "shutil"): "removes the folders that it made itself",
     ("keras_fdkd/study/__init__.py", "cloudpickle"): "looks whether it is there",
     ("keras_fdkd/study/__init__.py", "joblib"): "looks whether it is there",
@@ -24,14 +20,12 @@ ALLOWED = {
     ("keras_fdkd/study/sharing.py", "cloudpickle"): "writes for processes of its own",
     ("keras_fdkd/study/sharing.py", "pickle"): "reads what it wrote to a folder of its own",
     ("keras_fdkd/study/study.py", "shutil"): "removes the folder that it made itself",
-    (
-        "recipes/performance/worker.py",
-        "subprocess",
-    ): "runs recipes in fresh processes; no shell",
-    (
-        "recipes/variants/pool.py",
-        "multiprocessing",
-    ): "pickles between its processes, no files",
+    ("recipes/grid/decode.py", "subprocess"): "runs FFmpeg on files of the user's; no shell",
+    ("recipes/omniglot/files.py", "zipfile"): "reads members of the published zips, extracts none",
+    ("recipes/performance/backends.py", "subprocess"): "runs itself with each backend; no shell",
+    ("recipes/performance/worker.py", "subprocess"): "runs recipes in fresh processes; no shell",
+    ("recipes/published/video.py", "subprocess"): "runs FFmpeg on files of the user's; no shell",
+    ("recipes/variants/pool.py", "multiprocessing"): "pickles between its processes, no files",
     ("recipes/watch/data.py", "pickle"): "the data are a pickle; its unpickler takes arrays alone",
 }
 MODULES = {

@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> Path:
             methods=list(methods.items()),
             cv=options.splits,
             seeds=options.seeds,
-            trials=2,
+            trials=options.trials,
             fit={"epochs": epochs, "batch_size": _BATCH},
             folder=folder / "studies" / "-".join(direction),
             **_task(data, options.task, options.few_labels),

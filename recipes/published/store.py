@@ -59,7 +59,7 @@ class Store:
 
     def array(self, name: str, mode: str = "r") -> np.ndarray:
         """Return the memory map of an array, whose rows are the items."""
-        return np.load(self.folder / f"{name}.npy", mmap_mode=mode)
+        return np.load(self.folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
 
     @property
     def state(self) -> np.ndarray:

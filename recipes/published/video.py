@@ -1,6 +1,6 @@
 """Pictures from files and videos, and sound from videos, by FFmpeg."""
 
-import subprocess
+import subprocess  # Of FFmpeg.  # nosec B404
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +79,7 @@ def _decoded(path: Path, *output: str) -> bytes:
     if not path.is_file():
         raise ValueError(f"{path} is not there.")
     command = [get_ffmpeg_exe(), "-v", "error", "-nostdin", "-i", str(path), *output, "-"]
-    done = subprocess.run(command, capture_output=True, check=False)
+    done = subprocess.run(command, capture_output=True, check=False)  # No shell.  # nosec B603
     if done.returncode and not done.stdout:
         raise ValueError(f"{path} cannot be decoded: {done.stderr.decode(errors='replace')[-300:]}")
     return done.stdout
