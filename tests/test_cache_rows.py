@@ -120,6 +120,19 @@ def test_an_opened_cache_reads_one_batch(tmp_path):
     assert read == [0]
 
 
+def test_other_data_of_the_same_size_are_read(tmp_path):
+    """As many batches of the same size: the first samples are known, later ones are not."""
+    model = distiller()
+    x, y = numbered(24)
+    cache_teacher(model, Batches(x, y), tmp_path, verbose=0)
+    more, _ = numbered(48, seed=1)
+    order = [*range(4, 8), *range(24, 44)]
+    mixed = {side: np.concatenate([x[side], more[side][24:]])[order] for side in x}
+    cached = cache_teacher(model, Batches(mixed, np.zeros(24, "int32")), tmp_path, verbose=0)
+    found = np.concatenate([cached[step][0]["teacher_outputs"]["features"] for step in range(6)])
+    np.testing.assert_allclose(found, expected(model, mixed), rtol=1e-5, atol=1e-6)
+
+
 def test_real_twins_run_once(tmp_path):
     x, y = pairs()
     x = joined(x, x)

@@ -20,7 +20,11 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_readme_has_blocks():
-    assert len(BLOCKS) >= 5
+    assert len(BLOCKS) >= 2
+
+
+def test_readme_is_a_page():
+    assert len(README.splitlines()) <= 150
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
@@ -48,13 +52,6 @@ def test_readme_commands_name_real_things():
 def test_readme_names_files_that_exist():
     for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / path).exists(), path
-
-
-def test_readme_lists_the_methods_of_the_study():
-    from keras_fdkd.study import methods
-
-    lines = [f"| `{name}` | {one.title} | {one.when} |" for name, one in methods.items()]
-    assert "\n".join(lines) in README
 
 
 def test_ci_calls_the_test_command_of_the_readme():

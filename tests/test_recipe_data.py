@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.digits.data import FRAMES, load_digits_pair, pair_by_label, split_by_label
 from recipes.digits import data as digits_data
-from recipes.emoji.data import load_emoji, split_by_group
-from recipes.emoji.efficientnet_lite import read_torch
+from recipes.digits.data import FRAMES, load_digits_pair, pair_by_label, split_by_label
 from recipes.emoji import data as emoji_data
 from recipes.emoji import encoders as pretrained
 from recipes.emoji import features as emoji_features
+from recipes.emoji.data import load_emoji, split_by_group
+from recipes.emoji.efficientnet_lite import read_torch
 from recipes.shared.packaged import Packaged, packaged_file
 
 FOLDS = ("train", "validation", "test")

@@ -11,8 +11,8 @@ from conftest import whole_recipe
 
 from recipes.digits import __main__ as digits
 from recipes.emoji import experiment as emoji
-from recipes.watch.data import FILE, load_watch, split_by_subject
 from recipes.watch import __main__ as watch
+from recipes.watch.data import FILE, load_watch, split_by_subject
 
 
 @pytest.fixture(scope="module")

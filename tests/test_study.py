@@ -383,6 +383,15 @@ def test_groups_in_several_folds_are_refused():
         Study(**arguments(groups=groups, cv=[(np.arange(40), np.arange(40, 60))]))
 
 
+def test_splits_share_what_a_given_teacher_said(tmp_path):
+    """Later splits train on samples that the first one only tests, in as many small batches."""
+    given = {"build_teacher": None, "teacher": classifier(6), "teacher_trained_on": []}
+    asked = arguments(**given, cv=4, fit={"epochs": 1, "batch_size": 4}, folder=tmp_path)
+    results = Study(**asked).run(verbose=0)
+    assert not results.failures
+    assert len(results.rows) == 4 * 2
+
+
 def test_given_splits_validate_on_labelled_samples():
     labels = data()["labels"]
     labels[:30] = -1

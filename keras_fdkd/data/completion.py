@@ -21,8 +21,8 @@ class Completion:
     Args:
         rows: How many rows it has; more may follow.
         digest: Digest of the keys, the checksums and the form of the rows.
-        passes: For each data set that was read to the end, the number of batches and the size of
-            the first one.
+        passes: For each data set that was read to the end, the number of batches, and size and
+            digest of the first one.
     """
 
     rows: int

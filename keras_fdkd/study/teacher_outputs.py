@@ -16,11 +16,13 @@ def teacher_outputs(work: Work, run: Run, distiller: keras.Model, rows: np.ndarr
     A given teacher sees each sample once in the whole study; one that is trained in each split,
     once in that split.
     """
-    name = "given" if work.build_teacher is None else run.pair
-    path = work.folder / "teacher_outputs" / name
+    is_given = work.build_teacher is None
+    path = work.folder / "teacher_outputs" / ("given" if is_given else run.pair)
+    # All splits share what a given teacher's cache holds, so it holds what any of them trains on.
+    every = np.unique(np.concatenate([split.train for split in work.splits]))
     cache_teacher(
         distiller,
-        _TeacherInputs(work.teacher_inputs, rows, work.protocol.batch_size),
+        _TeacherInputs(work.teacher_inputs, every if is_given else rows, work.protocol.batch_size),
         path,
         verbose=0,
     )
