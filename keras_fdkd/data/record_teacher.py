@@ -40,7 +40,8 @@ def record_teacher(
     same process, `cache_teacher` is simpler.
 
     The folder appears once everything is written; a process that is killed leaves a folder
-    `part-...` next to it, which may be deleted.
+    `part-...` next to it, which may be deleted. With `overwrite=True` the former folder is moved
+    aside first: killed in that moment, a process leaves it next to the place as `old-...`.
 
     Args:
         teacher: `torch.nn.Module` (on any Keras backend; PyTorch must be installed), built
@@ -195,7 +196,7 @@ def _move(part: Path, folder: Path) -> None:
     """Move a complete folder to the place of another one."""
     old = None
     if folder.exists():
-        old = folder.with_name(f"part-{uuid.uuid4().hex[:12]}-{folder.name}")
+        old = folder.with_name(f"old-{uuid.uuid4().hex[:12]}-{folder.name}")
         folder.rename(old)
     part.rename(folder)
     if old is not None:

@@ -71,7 +71,7 @@ def check_masks(name: str, loss: Any, pair: tuple[Any, Any], masks: list[Any]) -
         warnings.warn(
             f"The outputs that `{name}` compares carry a Keras mask, which its `call` does not "
             "take: what stands in the padding counts. Give `call` an argument `mask`, or define "
-            "`values`, with one value a position, instead of `call`.",
+            "`values`, with one value per position, instead of `call`.",
             stacklevel=5,
         )
         return

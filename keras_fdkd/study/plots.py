@@ -46,6 +46,7 @@ def _gains(results: "Results") -> Figure:
             axis.plot(line.gain.mean, place, "D", color="C0", markersize=6)
         axis.set_yticks(range(len(lines)), [line.title for line in lines])
         axis.set_ylim(len(lines) - 0.5, -0.5)
+        axis.locator_params(axis="x", nbins=5)
         axis.set_title(_labels(budget), fontsize=10)
     figure.supxlabel(
         f"improvement of {results.info['score']} over no distillation: splits, mean, 95 % interval",

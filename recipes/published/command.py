@@ -206,6 +206,6 @@ class _Runs:
             "is trained on, each method with the weight of its source, and the best epoch on the "
             "test set is reported, as in the paper. (The paper takes the best of three heads too; "
             "here it is the main one's.) Such a figure is too good.",
-            "- The teacher sees each training sample once, as it is tested, and what it said is "
-            "kept; the paper's sees it augmented anew each time.",
+            "- The teacher sees each training sample once, as in a test, and its outputs are "
+            "saved; the paper's teacher sees the sample augmented anew each time.",
         ]
