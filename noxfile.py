@@ -77,6 +77,8 @@ def tests(session: nox.Session, backend: str) -> None:
     """Run the whole suite with one backend installed and no other."""
     # KerasHub brings TensorFlow, so whole recipes of its models run there.
     install(session, backend, extra="dev,hub" if backend == "tensorflow" else "dev")
+    if backend == "tensorflow":
+        session.install("tensorboard>=2.18")  # For the test of Keras's callback.
     others = [name for name in BACKENDS if name != backend]
     check = "import importlib.util, sys; sys.exit(any(map(importlib.util.find_spec, sys.argv[1:])))"
     session.run("python", "-c", check, *others)

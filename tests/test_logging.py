@@ -34,6 +34,7 @@ def test_csv(tmp_path):
     keras.config.backend() != "tensorflow", reason="Keras writes TensorBoard's files with it"
 )
 def test_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard", reason="it is a package of its own")
     import tensorflow as tf
     from tensorflow.core.util.event_pb2 import Event
 
