@@ -90,7 +90,7 @@ def test_random_crops_are_parts_of_their_pictures():
     assert 0.05 < area.min() < 0.3
     assert 0.7 < area.max() < 1.05
     assert drawn.min() >= 0
-    assert drawn.max() <= 31
+    assert drawn.max() <= 31 + 1e-4  # Interpolation rounds.
     still = ops.convert_to_numpy(layer(pictures))
     np.testing.assert_allclose(still[0], still[1])
 

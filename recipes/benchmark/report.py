@@ -10,6 +10,7 @@ import numpy as np
 from keras_fdkd.study.statistics import holm
 from recipes.benchmark.details import candidates_section, cost_section
 from recipes.benchmark.inference import LEVEL
+from recipes.benchmark.other_pairs import other_pairs
 from recipes.benchmark.paper_tables import ROWS, paper_section
 from recipes.benchmark.protocol import protocol, row_counts, row_table
 from recipes.benchmark.rows import Results, Row
@@ -44,6 +45,7 @@ def write_report(
     there, expected = row_counts(results, tasks)
     sections = {
         "In short": _summary(comparison),
+        "Other pairs": other_pairs(),
         "Test accuracy": comparison.accuracy(),
         "Difference to no distillation": comparison.to_no_distillation(folder),
         "Difference to the best baseline": comparison.to_best_baseline(),

@@ -97,7 +97,10 @@ def train_student(data: EmojiData, seed: int, epochs: int) -> keras.Model:
     features, folds = load_features(data), split_by_group(data.labels, data.groups, seed)
     rows, chosen = folds["train"], folds["validation"]
     labels = Labels.of(data.labels).hidden(rows, LABELS, seed)
-    known = rows[labels != UNLABELLED]
+    known, unknown = rows[labels != UNLABELLED], rows[labels == UNLABELLED]
+    # Each labelled sample is there several times, so that half of a batch has labels.
+    rows = np.concatenate([np.resize(known, len(unknown)), unknown])
+    labels = np.where(np.arange(len(rows)) < len(unknown), data.labels[rows], UNLABELLED)
     keras.utils.set_random_seed(seed)
     teacher, student = (
         _head(side, features[side].shape[1], len(data.categories)) for side in (TEACHER, STUDENT)
@@ -106,7 +109,8 @@ def train_student(data: EmojiData, seed: int, epochs: int) -> keras.Model:
     teacher.compile(keras.optimizers.Adam(RATE), loss=LOSS)
     teacher.fit(features[TEACHER][known], data.labels[known], **given)
     distiller = FrequencyDistiller(teacher, student)
-    distiller.compile(keras.optimizers.Adam(RATE), loss=LOSS, metrics=["accuracy"])
+    steps = epochs * (len(rows) // BATCH_SIZE)
+    distiller.compile(_adam(steps), loss=LOSS, metrics=["accuracy"])
     pairs = {"teacher": features[TEACHER][rows], "student": features[STUDENT][rows]}
     validation = features[STUDENT][chosen], data.labels[chosen]
     kept = fit_safely(
