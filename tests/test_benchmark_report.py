@@ -17,6 +17,7 @@ from recipes.benchmark.inference import (
     signed_rank,
 )
 from recipes.benchmark.methods import ABLATIONS, METHODS
+from recipes.benchmark.other_pairs import RESULTS, other_pairs
 from recipes.benchmark.paper_tables import ROWS
 from recipes.benchmark.plots import plot_ranks
 from recipes.benchmark.protocol import row_counts
@@ -367,3 +368,16 @@ def test_rank_diagram_names_every_method():
     assert {"a  1.50", "b  1.60", "4.00  c", "2.90  d", "CD = 1.45"} <= set(texts)
     bars = [line.get_xdata() for line in axis.lines if line.get_linewidth() == 4]
     np.testing.assert_allclose(bars, [(1.47, 2.93), (2.87, 4.03)])
+
+
+def test_other_pairs_are_read_from_their_studies():
+    """Of the committed rows: a line for each direction and budget, as the pair's own report has."""
+    lines = other_pairs(RESULTS)
+    rows = [line for line in lines if line.startswith("| omniglot character: pen → picture | all")]
+    [row] = rows
+    report = (RESULTS / "omniglot" / "character" / "report.md").read_text(encoding="utf-8")
+    gains = [cell.strip() for cell in row.split("|")[5:8]]
+    assert len(gains) == 3
+    for gain in gains:
+        assert gain in report
+    assert other_pairs(RESULTS / "speed") == []

@@ -13,6 +13,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 from keras_fdkd.study import Method
 from recipes.benchmark.methods import ABLATIONS, METHODS, NONE, THREE, methods_of
+from recipes.benchmark.other_pairs import RESULTS
 from recipes.benchmark.studies import BUDGETS, benchmark_rows, make_study
 from recipes.shared.experiment import Experiment
 from recipes.shared.experiments import EXPERIMENTS, load_experiment
@@ -101,5 +102,5 @@ def main(arguments: list[str] | None = None) -> None:
                     rows.setdefault(json.dumps(row["task"]), row)
     text = "".join(json.dumps(row) + "\n" for row in rows.values())
     (options.output / "rows.jsonl").write_text(text)
-    write_report(rows.values(), options.output, tasks=grid(options))
+    write_report(rows.values(), options.output, tasks=grid(options), others=RESULTS)
     print(f"Report: {options.output / 'report.md'}")

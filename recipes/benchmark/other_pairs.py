@@ -15,7 +15,7 @@ SHOWN = {
 }
 
 
-def other_pairs(folder: Path = RESULTS) -> list[str]:
+def other_pairs(folder: Path) -> list[str]:
     """Return a table with a line for each pair, direction and label budget that was measured.
 
     Args:

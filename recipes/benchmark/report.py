@@ -23,6 +23,7 @@ def write_report(
     *,
     titles: Mapping[str, str] | None = None,
     tasks: Iterable[Mapping[str, Any]] | None = None,
+    others: Path | None = None,
 ) -> None:
     """Write the report of whatever rows there are.
 
@@ -34,6 +35,7 @@ def write_report(
         tasks: What was to run, each with the keys of `row["task"]`, to tell which rows are
             missing. Defaults to every method in every direction and budget of the experiments
             where it has rows at all, with every seed.
+        others: Folder of the results of other recipes. Defaults to `None`: they are left out.
 
     Raises:
         ValueError: If rows are not comparable: see `Results`.
@@ -45,7 +47,7 @@ def write_report(
     there, expected = row_counts(results, tasks)
     sections = {
         "In short": _summary(comparison),
-        "Other pairs": other_pairs(),
+        **({"Other pairs": other_pairs(others)} if others else {}),
         "Test accuracy": comparison.accuracy(),
         "Difference to no distillation": comparison.to_no_distillation(folder),
         "Difference to the best baseline": comparison.to_best_baseline(),
