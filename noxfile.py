@@ -153,7 +153,8 @@ def package(session: nox.Session) -> None:
     files = [path.resolve() for path in (folder / "dist").iterdir()]
     session.chdir(folder)  # Nothing of the checkout is on the path.
     for file in files:
-        session.install("--force-reinstall", f"{file}[jax,study]")
+        session.install(f"{file}[jax,study]")
+        session.install("--force-reinstall", "--no-deps", str(file))  # Its needs are there.
         session.run("python", str(program), env={**QUIET, "KERAS_BACKEND": "jax"})
 
 

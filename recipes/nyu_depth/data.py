@@ -26,7 +26,13 @@ from recipes.published.store import Fields
 from recipes.published.video import read_picture
 
 WHOLE = "nyu_depth_v2_labeled.mat"
-CLASSES = 40
+CLASSES = (
+    "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf",
+    "picture", "counter", "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror",
+    "floor mat", "clothes", "ceiling", "books", "refrigerator", "television", "paper", "towel",
+    "shower curtain", "box", "whiteboard", "person", "night stand", "toilet", "sink", "lamp",
+    "bathtub", "bag", "other structure", "other furniture", "other prop",
+)  # fmt: skip
 
 
 class NyuDepth(PublishedData):
@@ -55,8 +61,7 @@ class NyuDepth(PublishedData):
     def listing(self) -> Listing:
         findings = Findings()
         items = self._of_file() if self._is_whole else self._of_lists(findings)
-        classes = [f"class {number}" for number in range(1, CLASSES + 1)]
-        return Listing(items, classes, findings)
+        return Listing(items, CLASSES, findings)
 
     def _of_file(self) -> list[Item]:
         """Return the scenes of `splits.mat`, which counts them from 1."""
@@ -127,9 +132,9 @@ class NyuDepth(PublishedData):
                 labels = np.asarray(picture)
         except (OSError, ValueError) as error:
             raise ValueError(f"Scene {item.name} cannot be read: {error}") from error
-        if labels.ndim != 2 or labels.max() > CLASSES or depth.shape != labels.shape:
+        if labels.ndim != 2 or labels.max() > len(CLASSES) or depth.shape != labels.shape:
             raise ValueError(
-                f"Scene {item.name} must have labels of 0 to {CLASSES}, one for each distance. "
+                f"Scene {item.name} must have labels of 0 to {len(CLASSES)}, one per distance. "
                 f"Received: labels {labels.shape} up to {labels.max()}, depth {depth.shape}."
             )
         return read_picture(self.root / item.details["rgb"], labels.shape), depth, labels
