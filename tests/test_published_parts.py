@@ -115,6 +115,8 @@ def test_the_papers_schedule():
     assert second.tolist() == [8, 9]
     assert found.samples[first].tolist() == [8, 9]
     assert not set(first) & {*trained, *second}
+    [(trained, _, _)] = folds([(train, chosen, test)], PAPER, 10, is_published=True).splits
+    assert trained.tolist() == list(range(6))
     arrays = {"x": np.arange(10) * 10}
     assert found.source(arrays)(np.concatenate([first, second]))["x"].tolist() == [80, 90, 80, 90]
 

@@ -3,16 +3,12 @@
 import importlib
 import json
 
-import keras
 import pytest
 from published_trees import make_tree
 
 from keras_fdkd.study import Results
 
 keras_hub = pytest.importorskip("keras_hub", reason="`nox -s hub` installs it")
-pytestmark = pytest.mark.skipif(
-    keras.config.backend() == "jax", reason="whole recipes of KerasHub run where it is at home"
-)
 
 
 @pytest.fixture(scope="session")

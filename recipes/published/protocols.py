@@ -71,17 +71,19 @@ class Folds:
         return lambda rows: take(arrays, self.samples[rows])
 
 
-def folds(splits: Sequence[Rows], protocol: str, count: int) -> Folds:
+def folds(splits: Sequence[Rows], protocol: str, count: int, is_published: bool = False) -> Folds:
     """Return the rows of a study.
 
-    By the paper's protocol all that is not tested is trained on, and the test samples choose the
-    epoch too, so that the validation score is the best epoch on the test set. A study keeps its
-    folds apart, so they are rows of their own there.
+    By the paper's protocol the whole published training list is trained on, and the test samples
+    choose the epoch too, so that the validation score is the best epoch on the test set. A study
+    keeps its folds apart, so they are rows of their own there.
 
     Args:
         splits: Samples of training, validation and test.
         protocol: `"ours"` or `"paper"`.
         count: Number of samples.
+        is_published: Whether the validation samples are a published list of their own, so that
+            nobody trains on them. Defaults to `False`: they were taken from the training list.
     """
     samples = np.arange(count)
     if protocol == OURS:
@@ -90,5 +92,5 @@ def folds(splits: Sequence[Rows], protocol: str, count: int) -> Folds:
     for train, chosen, test in splits:
         again = len(samples) + np.arange(len(test))
         samples = np.concatenate([samples, test])
-        found.append((np.union1d(train, chosen), again, test))
+        found.append((train if is_published else np.union1d(train, chosen), again, test))
     return Folds(found, samples)
