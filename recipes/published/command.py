@@ -203,8 +203,8 @@ class _Runs:
             f"- {schedule}",
             "- *Ours, validation chooses*: validation samples, which are not trained on, choose "
             "setting and epoch; the test samples are read once.",
-            "- *Ours, best test epoch*, by the paper's protocol: the whole training list is trained "
-            "on, each method with the weight of its source, and the best epoch on the "
+            "- *Ours, best test epoch*, by the paper's protocol: the whole training list is "
+            "trained on, each method with the weight of its source, and the best epoch on the "
             "test set is reported, as in the paper. (The paper takes the best of three heads too; "
             "here it is the main one's.) Such a figure is too good.",
             "- The teacher sees each training sample once, as in a test, and its outputs are "
