@@ -5,12 +5,15 @@ import pickle
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from conftest import whole_recipe
 
 from recipes.digits import __main__ as digits
+from recipes.emoji import demo
 from recipes.emoji import experiment as emoji
+from recipes.emoji.wrong_pairs import with_wrong_pairs
 from recipes.watch import __main__ as watch
 from recipes.watch.data import FILE, load_watch, split_by_subject
 
@@ -106,3 +109,33 @@ def test_emoji_folds():
         model = experiment.build(side, folds["train"].inputs[side])
         assert model.output_shape == (None, 8)
         assert model.get_layer("feature").output.shape == (None, 128)
+
+
+@whole_recipe
+def test_the_demo(tmp_path, capsys):
+    results = demo.main(
+        ["--seeds", "10", "11", "--epochs", "2", "--processes", "1", "--output", str(tmp_path)]
+    )
+    assert not results.failures
+    assert (tmp_path / "demo.png").stat().st_size > 50_000
+    student = keras.saving.load_model(tmp_path / "student.keras")
+    assert student.output_shape == (None, 8)
+    said = capsys.readouterr().out
+    lines = {line.method: line for line in results.summaries(160)}
+    assert set(lines) == {"none", "distilled", "control"}
+    assert f"alone the student gets {100 * lines['none'].score:.1f} %" in said
+    assert demo.points(lines["control"].gain) in said
+    splits = results.info["splits"]
+    assert all(split["train"] > 900 and split["test"] > 300 for split in splits)
+
+
+def test_wrong_pairs():
+    inputs = keras.Input((3,))
+    feature = keras.layers.Dense(4, name="feature")(inputs)
+    teacher = keras.Model(inputs, keras.layers.Dense(2)(feature))
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+    outputs = with_wrong_pairs(teacher).predict_on_batch(x)
+    expected = teacher.predict_on_batch(np.roll(x, -1, axis=0))
+    np.testing.assert_allclose(outputs["logits"], expected, rtol=1e-5, atol=1e-6)
+    moved = keras.Model(inputs, feature).predict_on_batch(np.roll(x, -1, axis=0))
+    np.testing.assert_allclose(outputs["features"], moved, rtol=1e-5, atol=1e-6)

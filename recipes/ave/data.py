@@ -7,27 +7,22 @@ Lines are `Church bell&RUhOCu3LNXM&good&0&10`: category, clip, quality, and the 
 last second in a clip of ten.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 
-from recipes.published.data_set import PublishedData
+from recipes.published.clip_data import FRAMES, ClipData
 from recipes.published.findings import Findings
 from recipes.published.items import Item, Listing
 from recipes.published.layout import read_table
-from recipes.published.models import picture_model, sound_model
 from recipes.published.sound import RATE, fitted, log_power, read_sound
-from recipes.published.store import Fields
 from recipes.published.video import (
     clip_pictures,
-    missing_pictures,
     read_video_sound,
     stored_size,
 )
 
-SECONDS, FRAMES = 10, 3
+SECONDS = 10
 LISTS = {"test": "testSet.txt", "validation": "valSet.txt", "train": "trainSet.txt"}
 CLASSES = (
     "Church bell", "Male speech, man speaking", "Bark", "Fixed-wing aircraft, airplane",
@@ -38,17 +33,16 @@ CLASSES = (
 )  # fmt: skip
 
 
-class Ave(PublishedData):
+class Ave(ClipData):
     """Clips of ten seconds, each with one event that is both seen and heard."""
 
     name = "ave"
     title = "AVE: events seen and heard"
     source = "AVE (Tian et al., ECCV 2018), 4,143 clips of AudioSet, of ten seconds each."
-    modalities = ("audio", "video")
     needed = (*LISTS.values(), "AVE|Audios", "AVE|Image-01-FPS-SE")
     published = {"train": 3339, "validation": 402, "test": 402}
     columns = {"audio": "AVE audio", "video": "AVE video"}
-    backbones = {"audio": "resnet_18", "video": "resnet_18"}
+    spectrogram = (257, 1 + (RATE * SECONDS - 512) // 159)
     notes = (
         "The published training list shares clips with those of validation and test. They are left "
         "out of training, and so are repeats: figures are not those of the lists as they are.",
@@ -74,13 +68,8 @@ class Ave(PublishedData):
                     items[cells[1]] = Item(cells[1], numbers[cells[0]], split, details=span)
         return Listing(list(items.values()), list(CLASSES), findings)
 
-    def fields(self) -> Fields:
-        steps = 1 + (RATE * SECONDS - 512) // 159
-        pictures = (FRAMES, *stored_size(self.picture_size), 3)
-        return {"audio": ((257, steps), "float16"), "video": (pictures, "uint8")}
-
     def decode(self, item: Item) -> dict[str, np.ndarray]:
-        sound, video = self._sound(item), self._video(item)
+        sound, video = self.sounds(item)
         samples = read_sound(sound) if sound.exists() else read_video_sound(video)
         start, end = item.details["start"], item.details["end"]
         event = samples[start * RATE : end * RATE]
@@ -88,27 +77,12 @@ class Ave(PublishedData):
         size = stored_size(self.picture_size)
         return {
             "audio": (spectrogram - spectrogram.mean()) / (spectrogram.std() + 1e-9),
-            "video": clip_pictures(self._pictures(item), video, size, FRAMES, (start, end)),
+            "video": clip_pictures(*self.pictures(item), size, FRAMES, (start, end)),
         }
 
-    def there(self, item: Item) -> Iterator[str]:
-        video = self._video(item)
-        if not self._sound(item).exists() and not video.exists():
-            yield "clips have no sound"
-        if missing_pictures(self._pictures(item), video):
-            yield "clips have no picture"
+    def sounds(self, item: Item) -> list[Path]:
+        return [self.root / "Audios" / f"{item.name}.wav", self.pictures(item)[1]]
 
-    def build(self, modality: str, backbone: str, classes: int) -> keras.Model:
-        shape, _ = self.fields()[modality]
-        if modality == "audio":
-            return sound_model(shape, classes, backbone)
-        return picture_model(shape, self.picture_size, classes, backbone)
-
-    def _sound(self, item: Item) -> Path:
-        return self.root / "Audios" / f"{item.name}.wav"
-
-    def _video(self, item: Item) -> Path:
-        return self.root / "AVE" / f"{item.name}.mp4"
-
-    def _pictures(self, item: Item) -> Path:
-        return self.root / "Image-01-FPS-SE" / item.name
+    def pictures(self, item: Item) -> tuple[Path, Path]:
+        folder = self.root / "Image-01-FPS-SE" / item.name
+        return folder, self.root / "AVE" / f"{item.name}.mp4"

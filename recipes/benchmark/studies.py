@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_fdkd.study import Method, Study
-from recipes.shared.experiment import BATCH_SIZE, UNLABELLED, Experiment
-from recipes.shared.training import RATE
+from recipes.shared.classification import compile_arguments
+from recipes.shared.experiment import BATCH_SIZE, Experiment
 
 BUDGETS = ("all", "few")
 Splits = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -80,13 +79,7 @@ def make_study(
         cv=splits,
         label_budgets=[few[budget] for budget in budgets],
         trials=max(len(method.candidates) for method in methods.values()),
-        compile={
-            "optimizer": _adam,
-            "loss": keras.losses.SparseCategoricalCrossentropy(
-                from_logits=True, ignore_class=UNLABELLED
-            ),
-            "metrics": ["accuracy"],
-        },
+        compile=compile_arguments(),
         fit={"epochs": epochs, "batch_size": BATCH_SIZE},
         folder=folder,
     )
@@ -150,7 +143,3 @@ def benchmark_rows(
 def _builder(experiment: Experiment, modality: str, sample: np.ndarray) -> Any:
     build = experiment.build  # Not the experiment, which holds all data.
     return lambda: build(modality, sample)
-
-
-def _adam(steps: int) -> keras.optimizers.Optimizer:
-    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(RATE, steps))

@@ -7,29 +7,24 @@ The lists, without a head, have rows such as `1088_IOM_NEU_XX,NEU`: actor, sente
 level of a clip.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 
-from recipes.published.data_set import PublishedData
+from recipes.published.clip_data import FRAMES, ClipData
 from recipes.published.findings import Findings
 from recipes.published.items import Item, Listing
 from recipes.published.layout import read_table
-from recipes.published.models import picture_model, sound_model
 from recipes.published.sound import RATE, fitted, log_power, read_sound
-from recipes.published.store import Fields
-from recipes.published.video import clip_pictures, missing_pictures, stored_size
+from recipes.published.video import clip_pictures, stored_size
 
 EMOTIONS = {
     "NEU": "neutral", "HAP": "happy", "SAD": "sad", "FEA": "fear", "DIS": "disgust", "ANG": "anger",
 }  # fmt: skip
 SECONDS = 3
-FRAMES = 3  # of the one a second that a clip of up to 5 seconds gives
 
 
-class CremaD(PublishedData):
+class CremaD(ClipData):
     """Clips of 91 actors who speak twelve sentences with six emotions."""
 
     name = "crema_d"
@@ -38,11 +33,10 @@ class CremaD(PublishedData):
         "CREMA-D (Cao et al., IEEE Transactions on Affective Computing 2014), 7,442 clips, Open "
         "Database License."
     )
-    modalities = ("audio", "video")
     needed = ("AudioWAV", "VideoFlash|Image-01-FPS", "train.csv", "test.csv")
     published = {"train": 6698, "test": 744}
     columns = {"audio": "CREMA-D audio", "video": "CREMA-D video"}
-    backbones = {"audio": "resnet_18", "video": "resnet_18"}
+    spectrogram = (257, 1 + (RATE * SECONDS - 512) // 159)
     has_groups = True
     notes = (
         "The published split has the same 91 actors in training and test, so it does not tell how "
@@ -73,31 +67,14 @@ class CremaD(PublishedData):
         findings.extend("actors are in training and test", sorted(actors[0] & actors[1]))
         return Listing(list(items.values()), list(EMOTIONS.values()), findings)
 
-    def fields(self) -> Fields:
-        steps = 1 + (RATE * SECONDS - 512) // 159
-        pictures = (FRAMES, *stored_size(self.picture_size), 3)
-        return {"audio": ((257, steps), "float16"), "video": (pictures, "uint8")}
-
     def decode(self, item: Item) -> dict[str, np.ndarray]:
-        samples = read_sound(self._sound(item))
-        pictures = clip_pictures(*self._pictures(item), stored_size(self.picture_size), FRAMES)
+        samples = read_sound(*self.sounds(item))
+        pictures = clip_pictures(*self.pictures(item), stored_size(self.picture_size), FRAMES)
         return {"audio": log_power(fitted(samples, RATE * SECONDS)), "video": pictures}
 
-    def there(self, item: Item) -> Iterator[str]:
-        if not self._sound(item).exists():
-            yield "clips have no sound"
-        if missing_pictures(*self._pictures(item)):
-            yield "clips have no picture"
+    def sounds(self, item: Item) -> list[Path]:
+        return [self.root / "AudioWAV" / f"{item.name}.wav"]
 
-    def build(self, modality: str, backbone: str, classes: int) -> keras.Model:
-        shape, _ = self.fields()[modality]
-        if modality == "audio":
-            return sound_model(shape, classes, backbone)
-        return picture_model(shape, self.picture_size, classes, backbone)
-
-    def _sound(self, item: Item) -> Path:
-        return self.root / "AudioWAV" / f"{item.name}.wav"
-
-    def _pictures(self, item: Item) -> tuple[Path, Path]:
+    def pictures(self, item: Item) -> tuple[Path, Path]:
         folder = self.root / "Image-01-FPS" / item.name
         return folder, self.root / "VideoFlash" / f"{item.name}.flv"

@@ -22,6 +22,7 @@ from recipes.emoji.experiment import DROPOUT, WIDTH
 from recipes.emoji.features import load_features
 from recipes.emoji.picture import draw_demo
 from recipes.emoji.wrong_pairs import with_wrong_pairs
+from recipes.shared.classification import adam, compile_arguments, loss
 from recipes.shared.experiment import BATCH_SIZE, UNLABELLED
 from recipes.shared.models import feature_classifier
 from recipes.shared.training import RATE
@@ -30,7 +31,6 @@ TEACHER, STUDENT = "text", "image"
 LABELS, EPOCHS = 160, 40
 #: None of those that the package's default weights, or this task, were chosen on.
 SEEDS = (10, 11, 12, 13, 14)
-LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=UNLABELLED)
 
 
 def _misled(teacher: keras.Model, student: keras.Model) -> keras.Model:
@@ -64,7 +64,7 @@ def make_study(data: EmojiData, seeds: Sequence[int], epochs: int) -> Study:
         cv=[(one["train"], one["validation"], one["test"]) for one in folds],
         label_budgets=[LABELS],
         trials=1,
-        compile={"optimizer": _adam, "loss": LOSS, "metrics": ["accuracy"]},
+        compile=compile_arguments(),
         fit={"epochs": epochs, "batch_size": BATCH_SIZE},
     )
 
@@ -106,11 +106,11 @@ def train_student(data: EmojiData, seed: int, epochs: int) -> keras.Model:
         _head(side, features[side].shape[1], len(data.categories)) for side in (TEACHER, STUDENT)
     )
     given = {"epochs": epochs, "batch_size": BATCH_SIZE, "verbose": 0}
-    teacher.compile(keras.optimizers.Adam(RATE), loss=LOSS)
+    teacher.compile(keras.optimizers.Adam(RATE), loss=loss())
     teacher.fit(features[TEACHER][known], data.labels[known], **given)
     distiller = FrequencyDistiller(teacher, student)
     steps = epochs * (len(rows) // BATCH_SIZE)
-    distiller.compile(_adam(steps), loss=LOSS, metrics=["accuracy"])
+    distiller.compile(adam(steps), loss=loss(), metrics=["accuracy"])
     pairs = {"teacher": features[TEACHER][rows], "student": features[STUDENT][rows]}
     validation = features[STUDENT][chosen], data.labels[chosen]
     kept = fit_safely(
@@ -122,10 +122,6 @@ def train_student(data: EmojiData, seed: int, epochs: int) -> keras.Model:
 
 def _head(side: str, size: int, classes: int) -> keras.Model:
     return feature_classifier(size, classes, WIDTH, DROPOUT, side)
-
-
-def _adam(steps: int) -> keras.optimizers.Optimizer:
-    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(RATE, steps))
 
 
 def main(arguments: list[str] | None = None) -> Results:

@@ -21,7 +21,8 @@ from recipes.omniglot.experiment import EPOCHS, few_labels
 from recipes.omniglot.methods import METHODS
 from recipes.omniglot.models import FEATURE, build_model
 from recipes.omniglot.paths import SPACING, STEPS
-from recipes.shared.experiment import BATCH_SIZE, UNLABELLED
+from recipes.shared.classification import compile_arguments
+from recipes.shared.experiment import BATCH_SIZE
 from recipes.shared.study_command import (
     Direction,
     chosen_methods,
@@ -29,7 +30,6 @@ from recipes.shared.study_command import (
     study_parser,
 )
 from recipes.shared.study_report import write_study_report
-from recipes.shared.training import RATE
 
 
 def main(arguments: list[str] | None = None) -> dict[Direction, Results]:
@@ -65,13 +65,7 @@ def main(arguments: list[str] | None = None) -> dict[Direction, Results]:
             label_budgets=budgets,
             seeds=options.seeds,
             trials=options.trials,
-            compile={
-                "optimizer": _adam,
-                "loss": keras.losses.SparseCategoricalCrossentropy(
-                    from_logits=True, ignore_class=UNLABELLED
-                ),
-                "metrics": ["accuracy"],
-            },
+            compile=compile_arguments(),
             fit={"epochs": epochs, "batch_size": BATCH_SIZE},
             folder=output / "studies" / "-".join(direction),
         )
@@ -91,10 +85,6 @@ def main(arguments: list[str] | None = None) -> dict[Direction, Results]:
 def _builder(data: OmniglotData, task: str, modality: str) -> Callable[[], keras.Model]:
     shape, classes = data.inputs[modality].shape[1:], len(data.classes[task])
     return lambda: build_model(modality, shape, classes)
-
-
-def _adam(steps: int) -> keras.optimizers.Optimizer:
-    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(RATE, steps))
 
 
 def _introduction(data: OmniglotData, task: str, few: int, epochs: int) -> list[str]:

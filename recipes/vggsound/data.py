@@ -8,23 +8,18 @@
 Lines are `id,start,label,split`, the label in quotes where it has a comma.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 
-from recipes.published.data_set import PublishedData
+from recipes.published.clip_data import FRAMES, ClipData
 from recipes.published.findings import Findings
 from recipes.published.items import Item, Listing
 from recipes.published.layout import first_existing, read_table
-from recipes.published.models import picture_model, sound_model
 from recipes.published.sound import RATE, fitted, log_magnitude, read_sound
-from recipes.published.store import Fields
-from recipes.published.video import clip_pictures, missing_pictures, stored_size
+from recipes.published.video import clip_pictures, stored_size
 
-SECONDS, FRAMES = 10, 3
-STEPS = 626  # five seconds, of which the model sees any while training
+SECONDS = 10
 CLASSES = (
     "alarm clock ringing", "baby laughter", "blowtorch igniting", "car engine idling",
     "cat meowing", "cell phone buzzing", "cow lowing", "cutting hair with electric trimmers",
@@ -42,17 +37,17 @@ CLASSES = (
 OFFICIAL = "vggsound.csv"
 
 
-class VggSound(PublishedData):
+class VggSound(ClipData):
     """Clips of ten seconds, in which a sound is heard and what makes it is seen."""
 
     name = "vggsound"
     title = "VGGSound, 50 classes: sounds and what makes them"
     source = "VGGSound (Chen et al., ICASSP 2020), 50 of its classes, lists CC BY 4.0."
-    modalities = ("audio", "video")
     needed = (f"train_tiny.csv|{OFFICIAL}", f"test_tiny.csv|{OFFICIAL}", "train-audios")
     published = {"train": 25835, "test": 2500}
     columns = {"audio": "VGGSound audio", "video": "VGGSound video"}
-    backbones = {"audio": "resnet_18", "video": "resnet_18"}
+    spectrogram = (129, 1 + RATE * SECONDS // 128)
+    steps = 626  # five seconds, any while training
     missing = 0.3
     notes = (
         "Clips vanish from YouTube: figures of two copies of the data set differ by that too.",
@@ -83,35 +78,18 @@ class VggSound(PublishedData):
                     items[clip] = Item(clip, numbers[cells[2]], split)
         return Listing(list(items.values()), list(CLASSES), findings)
 
-    def fields(self) -> Fields:
-        pictures = (FRAMES, *stored_size(self.picture_size), 3)
-        steps = 1 + RATE * SECONDS // 128
-        return {"audio": ((129, steps), "float16"), "video": (pictures, "uint8")}
-
     def decode(self, item: Item) -> dict[str, np.ndarray]:
-        samples = fitted(read_sound(self._sound(item)), RATE * SECONDS)
+        samples = fitted(read_sound(*self.sounds(item)), RATE * SECONDS)
         size = stored_size(self.picture_size)
         return {
             "audio": log_magnitude(samples),
-            "video": clip_pictures(*self._pictures(item), size, FRAMES),
+            "video": clip_pictures(*self.pictures(item), size, FRAMES),
         }
 
-    def there(self, item: Item) -> Iterator[str]:
-        if not self._sound(item).exists():
-            yield "clips have no sound"
-        if missing_pictures(*self._pictures(item)):
-            yield "clips have no picture"
+    def sounds(self, item: Item) -> list[Path]:
+        return [self.root / f"{item.split}-audios" / f"{item.split}-set" / f"{item.name}.wav"]
 
-    def build(self, modality: str, backbone: str, classes: int) -> keras.Model:
-        shape, _ = self.fields()[modality]
-        if modality == "audio":
-            return sound_model(shape, classes, backbone, STEPS)
-        return picture_model(shape, self.picture_size, classes, backbone)
-
-    def _sound(self, item: Item) -> Path:
-        return self.root / f"{item.split}-audios" / f"{item.split}-set" / f"{item.name}.wav"
-
-    def _pictures(self, item: Item) -> tuple[Path, Path]:
+    def pictures(self, item: Item) -> tuple[Path, Path]:
         videos = self.root / f"{item.split}-videos"
         pictures = videos / f"{item.split}-set-img" / "Image-01-FPS" / f"{item.name}.mp4"
         return pictures, videos / f"{item.split}-set" / f"{item.name}.mp4"
