@@ -380,4 +380,5 @@ def test_other_pairs_are_read_from_their_studies():
     assert len(gains) == 3
     for gain in gains:
         assert gain in report
+    assert any(line.startswith("| earth: satellite → relief | 20 | mean_iou") for line in lines)
     assert other_pairs(RESULTS / "speed") == []
