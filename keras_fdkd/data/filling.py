@@ -73,10 +73,11 @@ class _Filler:
             self.writes = False
             self.store.open()
         first = self.reading.first.keys
-        # Other data may have as many batches of this size, so the first samples tell them apart.
-        digest = int.from_bytes(hashlib.blake2b(first.tobytes(), digest_size=6).digest())
-        which = [self.reading.count, len(first), digest]
-        batches = which if self.reading.count is not None else None
+        batches = None
+        if self.reading.count is not None:
+            # Other data may have as many batches of this size: the first samples tell them apart.
+            digest = int.from_bytes(hashlib.blake2b(first.tobytes(), digest_size=6).digest())
+            batches = [self.reading.count, len(first), digest]
         bar = keras.utils.Progbar(self.reading.count, verbose=verbose, unit_name="batch")
         number = 0
         for number, batch in enumerate(self.reading, 1):
