@@ -11,13 +11,16 @@ import keras_fdkd
 from keras_fdkd import FrequencyDistiller
 from keras_fdkd.study import Study
 
-assert "site-packages" in keras_fdkd.__file__, keras_fdkd.__file__
-assert (Path(keras_fdkd.__file__).parent / "py.typed").exists()
-found = metadata("keras-fdkd")
-assert found["Version"] == keras_fdkd.__version__
-links = re.findall(r"\]\(([^)]+)\)", found.get_payload())
-assert links
-assert all(link.startswith("https://") for link in links), links
+
+def check_metadata():
+    folder = Path(keras_fdkd.__file__).parent
+    assert "site-packages" in folder.parts, folder
+    assert (folder / "py.typed").exists()
+    found = metadata("keras-fdkd")
+    assert found["Version"] == keras_fdkd.__version__
+    links = re.findall(r"\]\(([^)]+)\)", found.get_payload())
+    assert links
+    assert all(link.startswith("https://") for link in links), links
 
 
 def network(size):
@@ -25,18 +28,24 @@ def network(size):
     return keras.Sequential([keras.Input((size,)), *layers])
 
 
-rng = np.random.default_rng(0)
-labels = rng.integers(2, size=60)
-x = rng.normal(size=(60, 6)).astype("float32") + labels[:, None]
-loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-distiller = FrequencyDistiller(network(6), network(3))
-distiller.compile("adam", loss=loss)
-distiller.fit({"teacher": x, "student": x[:, :3]}, labels, verbose=0)
-study = Study(
-    teacher_inputs=x, student_inputs=x[:, :3], labels=labels,
-    build_teacher=lambda: network(6), build_student=lambda: network(3),
-    methods=["fdcmkd"], cv=2, trials=1, fit={"epochs": 1},
-    compile={"optimizer": "adam", "loss": loss, "metrics": ["accuracy"]},
-)  # fmt: skip
-assert len(study.run(verbose=0).rows) == 6
-print(f"keras-fdkd {keras_fdkd.__version__} works as installed.")
+def use():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=60)
+    x = rng.normal(size=(60, 6)).astype("float32") + labels[:, None].astype("float32")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    distiller = FrequencyDistiller(network(6), network(3))
+    distiller.compile("adam", loss=loss)
+    distiller.fit({"teacher": x, "student": x[:, :3]}, labels, verbose=0)
+    study = Study(
+        teacher_inputs=x, student_inputs=x[:, :3], labels=labels,
+        build_teacher=lambda: network(6), build_student=lambda: network(3),
+        methods=["fdcmkd"], cv=2, trials=1, fit={"epochs": 1},
+        compile={"optimizer": "adam", "loss": loss, "metrics": ["accuracy"]},
+    )  # fmt: skip
+    assert len(study.run(verbose=0).rows) == 6
+
+
+if __name__ == "__main__":
+    check_metadata()
+    use()
+    print(f"keras-fdkd {keras_fdkd.__version__} works as installed.")
