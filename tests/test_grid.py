@@ -1,6 +1,7 @@
 """The recipe of mouths and sounds: the published folders, the prepared file, models, metric."""
 
 import dataclasses
+import os
 import subprocess
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from recipes.grid.methods import methods_of
 from recipes.grid.metrics import word_error_rate
 from recipes.grid.models import build_model
 
-REAL = Path(__file__).parents[2] / "shared" / "data" / FILE.format("s1")
+REAL = Path(os.environ.get("RECIPES_DATA", "data")) / FILE.format("s1")
 BOX = Box(top=160, left=120, height=84, width=120)
 SENTENCE = ["bin", "blue", "at", "f", "two", "now"]
 OTHER = ["bin", "blue", "at", "f", "three", "soon"]

@@ -1,5 +1,6 @@
 """Omniglot: its published layouts, pen paths and their masks, folds, and a short whole run."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from recipes.omniglot.paths import CHANNELS, STEPS, path_steps
 ALPHABETS = ("Greek", "Latin")
 CHARACTERS = [f"{alphabet}/character0{number}" for alphabet in ALPHABETS for number in (1, 2)]
 DRAWERS = range(1, 9)
-MEASURED = Path(__file__).parents[2] / "shared" / "data"
+MEASURED = Path(os.environ.get("RECIPES_DATA", "data"))
 
 
 def drawn(character, drawer):
