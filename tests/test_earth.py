@@ -12,12 +12,13 @@ from PIL import Image
 from keras_fdkd import FrequencyDistiller
 from keras_fdkd.study import Results
 from recipes.earth import __main__ as earth
-from recipes.earth.data import CLASSES, PICTURES, VOID, load_earth, split_by_band
+from recipes.earth.data import CLASSES, PICTURES, VOID, load_earth
 from recipes.earth.methods import CONTRASTS, METHODS, ShuffledDistiller, shuffle_positions
 from recipes.earth.models import FEATURE, segmenter
 from recipes.earth.pictures import chosen_method, draw_predictions, first_tiles
 from recipes.earth.report import contrasts, introduction
 from recipes.earth.training import compile_arguments
+from recipes.shared.group_folds import group_folds
 from recipes.shared.packaged import Packaged, packaged_file
 
 NAMES = list(CLASSES.values())
@@ -76,7 +77,7 @@ def test_pictures_and_labels_are_of_one_place(data):
 
 
 def test_whole_bands_are_held_out(data):
-    splits = split_by_band(data.bands, 5)
+    splits = group_folds(data.bands, 5)
     assert len({tuple(test) for _, _, test in splits}) == 5
     for split in splits:
         assert sorted(np.concatenate(split)) == list(range(343))

@@ -10,9 +10,9 @@ import pytest
 from conftest import whole_recipe
 from PIL import Image, ImageDraw
 
+from keras_fdkd.study.labels import Labels
 from recipes.omniglot import __main__ as recipe
-from recipes.omniglot.data import MODALITIES, load_omniglot, split_by_drawer
-from recipes.omniglot.experiment import experiment
+from recipes.omniglot.data import MODALITIES, few_labels, load_omniglot, split_by_drawer
 from recipes.omniglot.files import read_drawings
 from recipes.omniglot.models import build_model
 from recipes.omniglot.paths import CHANNELS, STEPS, path_steps
@@ -252,15 +252,17 @@ def test_no_drawer_is_in_two_folds(seed):
     assert sorted(np.concatenate(list(folds.values()))) == list(range(140))
 
 
-def test_experiment(tree):
-    found = experiment(tree, "character", ALPHABETS)
-    folds = found.prepare(0, "few")
-    assert (folds["train"].labels >= 0).sum() == found.few_labels == 8
-    assert {name: len(fold.labels) for name, fold in folds.items()} == {
+def test_few_labels_folds_and_models(tree):
+    data = load_omniglot(tree, ALPHABETS)
+    assert few_labels(data, "character") == 8
+    folds = split_by_drawer(data.drawers, 0)
+    labels = Labels.of(data.labels["character"])
+    assert (labels.hidden(folds["train"], 8, 0) >= 0).sum() == 8
+    assert {name: len(rows) for name, rows in folds.items()} == {
         "train": 16, "validation": 8, "test": 8,
     }  # fmt: skip
-    for modality in found.modalities:
-        model = found.build(modality, folds["train"].inputs[modality])
+    for modality, inputs in data.inputs.items():
+        model = build_model(modality, inputs.shape[1:], len(data.classes["character"]))
         assert model.output_shape == (None, 4)
 
 

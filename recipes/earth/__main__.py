@@ -7,11 +7,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from keras_fdkd.study import Results
-from recipes.earth.data import EarthData, load_earth, split_by_band
+from recipes.earth.data import EarthData, load_earth
 from recipes.earth.methods import METHODS
 from recipes.earth.pictures import chosen_method, draw_predictions, first_tiles
 from recipes.earth.report import contrasts, introduction
 from recipes.earth.training import EPOCHS, Rows, make_study, train_students
+from recipes.shared.group_folds import group_folds
 from recipes.shared.study_command import Direction, chosen_methods, run_directions, study_parser
 from recipes.shared.study_report import write_study_report
 
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> dict[Direction, Results]:
     options = parser.parse_args(arguments)
     methods = chosen_methods(options.methods, METHODS)
     data = load_earth(options.data_folder)
-    splits = split_by_band(data.bands, options.splits)
+    splits = group_folds(data.bands, options.splits)
     budgets = [None, options.few_labels] if options.few_labels else [None]
     epochs = options.epochs or EPOCHS
     results = run_directions(

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from sklearn.model_selection import GroupShuffleSplit
 
 from recipes.shared.packaged import Packaged, packaged_file
 
@@ -95,24 +94,6 @@ def load_earth(folder: str | Path | None = None) -> EarthData:
             whole = picture.convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.BOX)
         pictures[modality] = _tiles(np.asarray(whole))[rows, columns]
     return EarthData(pictures, labels[rows, columns], columns // COLUMNS_A_BAND)
-
-
-def split_by_band(bands: np.ndarray, count: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Return the rows for training, validation and test of each split.
-
-    Whole bands are held out: a fifth of them to test, a fifth of the others to validate.
-
-    Args:
-        bands: Of the tiles, shape `(tiles,)`.
-        count: Number of splits.
-    """
-    outer = GroupShuffleSplit(count, test_size=0.2, random_state=0)
-    splits = []
-    for number, (rest, test) in enumerate(outer.split(bands, None, bands)):
-        inner = GroupShuffleSplit(1, test_size=0.2, random_state=number)
-        train, validation = next(inner.split(rest, None, bands[rest]))
-        splits.append((rest[train], rest[validation], test))
-    return splits
 
 
 def _labels(folder: str | Path | None) -> np.ndarray:

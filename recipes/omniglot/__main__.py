@@ -14,10 +14,10 @@ from recipes.omniglot.data import (
     MODALITIES,
     TASKS,
     OmniglotData,
+    few_labels,
     load_omniglot,
     split_by_drawer,
 )
-from recipes.omniglot.experiment import EPOCHS, few_labels
 from recipes.omniglot.methods import METHODS
 from recipes.omniglot.models import FEATURE, build_model
 from recipes.omniglot.paths import SPACING, STEPS
@@ -30,6 +30,8 @@ from recipes.shared.study_command import (
     study_parser,
 )
 from recipes.shared.study_report import write_study_report
+
+EPOCHS = 30
 
 
 def main(arguments: list[str] | None = None) -> dict[Direction, Results]:

@@ -21,6 +21,7 @@ ALPHABETS = (
     "Tagalog",
 )  # fmt: skip
 _BLOCK = 3  # 105 pixels become 35.
+_FEW = {"character": 2, "alphabet": 12}  # labels per class
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ def split_by_drawer(drawers: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     inner = GroupShuffleSplit(1, test_size=0.2, random_state=seed)
     train, validation = next(inner.split(rest, None, drawers[rest]))
     return {"train": rest[train], "validation": rest[validation], "test": test}
+
+
+def few_labels(data: OmniglotData, task: str) -> int:
+    """Return how many training drawings keep their label where labels are few."""
+    return _FEW[task] * len(data.classes[task])
 
 
 def _shrunk(ink: np.ndarray) -> np.ndarray:

@@ -91,7 +91,7 @@ def parse(
         help="of KerasHub: an architecture, a preset or its folder; the paper's",
     )
     add("--student-backbone", help="the same of the student")
-    add("--batch-size", type=int, default=BATCH_SIZE, help="samples in a batch")  # fmt: skip
+    add("--batch-size", type=int, default=BATCH_SIZE, help="samples in a batch")
     kind.add_options(parser)
     options = parser.parse_args(arguments)
     wrong = [one for one in options.directions if set(one.split("-")) != set(kind.modalities)]

@@ -8,13 +8,12 @@ from typing import Any, ClassVar
 
 import keras
 import numpy as np
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
+from sklearn.model_selection import train_test_split
 
 from recipes.published.items import SPLITS, Item, Listing
 from recipes.published.layout import find_root
 from recipes.published.store import Fields, Store
-
-Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+from recipes.shared.group_folds import Rows, group_folds
 
 
 class PublishedData(ABC):
@@ -80,7 +79,7 @@ class PublishedData(ABC):
 
     @abstractmethod
     def build(self, modality: str, backbone: str, classes: int) -> keras.Model:
-        """Return a new model, whose layer `feature` is compared and whose output are logits."""
+        """Return a new model that gives logits, see `recipes.published.models`."""
 
     def settings(self) -> dict[str, Any]:
         """Return what prepared arrays depend on besides the lists and the fields."""
@@ -113,23 +112,15 @@ class PublishedData(ABC):
                 lists say nothing else, or `"group"`, random splits that keep groups together.
             count: Of random splits.
         """
-        rows = np.arange(len(items))
         if kind == "group":
-            groups = np.array([item.group for item in items])
-            outer = GroupShuffleSplit(count, test_size=0.2, random_state=0)
-            found = []
-            for number, (rest, test) in enumerate(outer.split(rows, None, groups)):
-                inner = GroupShuffleSplit(1, test_size=0.2, random_state=number)
-                train, chosen = next(inner.split(rest, None, groups[rest]))
-                found.append((rest[train], rest[chosen], test))
-            return found
+            return group_folds(np.array([item.group for item in items]), count)
+        rows = np.arange(len(items))
         names = np.array([item.split for item in items])
         train, chosen, test = (rows[names == name] for name in SPLITS)
         if not len(chosen):
             labels = np.array([items[row].label for row in train])
-            enough = min(np.bincount(labels - labels.min())) > 1 and len(labels) > 7 * len(
-                set(labels.tolist())
-            )
+            counts = np.unique(labels, return_counts=True)[1]
+            enough = counts.min() > 1 and len(labels) > 7 * len(counts)
             train, chosen = train_test_split(
                 train, test_size=1 / 7, stratify=labels if enough else None, random_state=0
             )

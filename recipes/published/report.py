@@ -29,12 +29,13 @@ def comparison(
     lines = []
     for direction in dict.fromkeys(direction for direction, _ in results):
         teacher, student = direction
-        score = "mean IoU" if student in ("depth", "rgb") else "top-1"
+        both = results.get((direction, PAPER)), results.get((direction, OURS))
+        is_dense = any(found and found.info["score"] == "mean_iou" for found in both)
+        score = "mean IoU" if is_dense else "top-1"
         head = (
             f"{score}, %", "paper", "ours, best test epoch", "minus paper",
             "ours, validation chooses", "its gain",
         )  # fmt: skip
-        both = results.get((direction, PAPER)), results.get((direction, OURS))
         rows = [
             _row(method, title, columns[student], *both)
             for method, title in {NONE: "no distillation", **methods}.items()
