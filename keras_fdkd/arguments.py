@@ -35,6 +35,7 @@ def check_number(name: str, value: Any, *, above: bool = False) -> None:
 
 def is_integer(value: Any, minimum: int = -_LARGEST) -> bool:
     """Whether `value` is a Python integer, at least `minimum`, that the backends can take."""
+    # By type, because a boolean is an instance of `int` too.
     return type(value) is int and minimum <= value <= _LARGEST
 
 

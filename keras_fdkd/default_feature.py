@@ -41,6 +41,7 @@ def classifier_of(model: keras.Model, role: str) -> str:
         reason = f"its `Dense` layer '{found[0].path}' sees the model's inputs, which do not learn"
         candidates = []
     else:
+        # Several heads may stand on one feature: each of them leads to it.
         return found[0].path
     names = {step.path: step.output.tensor.shape for step in candidates}
     listed = ", ".join(f"'{path}' {shape}" for path, shape in names.items())
@@ -69,6 +70,7 @@ def _before(places: list[Place]) -> list[Step]:
     """Return the last layers before these places, nearest first."""
     waiting = list(places)
     found: dict[str, Step] = {}
+    # Twice what is listed, because operations among them are left out below.
     while waiting and len(found) < 2 * _CANDIDATES:
         step = made_by(waiting.pop(0))
         if step is None or step.path in found:

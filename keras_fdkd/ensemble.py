@@ -84,10 +84,12 @@ class Ensemble(keras.Model):
             _tapped(model, {} if features is None else {FEATURES: path}, f"models[{number}]")
             for number, (model, path) in enumerate(zip(models, paths, strict=True))
         ]
+        # As paths: `get_config` cannot hold a `KerasTensor` that was given.
         self.layer_names = [tap.paths.get(FEATURES) for tap in self._taps]
         _check_shapes(self._taps, features)
         names = [PREDICTIONS] if features is None else [PREDICTIONS, FEATURES]
         dtypes = [tap.spec[name].dtype for tap in self._taps for name in names]
+        # A mean in half precision would be rounded once more.
         dtype = keras.backend.result_type(*dtypes, "float32")
         # As layers, because they combine the masks too.
         self._mean = keras.layers.Average(dtype=dtype)

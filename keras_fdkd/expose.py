@@ -71,6 +71,7 @@ def expose(model: keras.Model, targets: Mapping[str, tuple[str, bool]], role: st
             captured[name] = _first(args, kwargs) if here[name][1] else result
         return result
 
+    # Each layer stands for itself: a clone would have weights of its own.
     rebuilt = keras.models.clone_model(
         graph_of(model), clone_function=lambda layer: layer, call_function=run
     )
@@ -111,12 +112,14 @@ def _recorded(
             f"'{layer.name}' in the path {path!r} is not a functional model, and has no layer of "
             f"this name to reach. Tap its output, or a layer around it. Layers: {layers_in(layer)}."
         )
+    # It takes the layer's place in the graph, where paths are made of names.
     recorder = Recorder(layer, found, paths, role, name=layer.name)
     try:
         return recorder(*args, **kwargs)
     except ValueError:
         if recorder.fault is None:
             raise
+        # Keras has added the arguments of the call to the message.
         raise ValueError(recorder.fault) from None
 
 

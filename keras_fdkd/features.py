@@ -102,6 +102,8 @@ class FeatureTap:
         for name in targets:
             _check_channels_last(tensors[name], self.resolved[name], role)
         self.masks = frozenset(masked_outputs(tapped, tensors))
+        # As outputs, because arrays and batches lose the mask that Keras attaches to a tensor.
+        # Sorted, because a set of names has another order in each process.
         masks = {mask_key(name): MaskReader()(tensors[name]) for name in sorted(self.masks)}
         if masks:
             tapped = keras.Model(tapped.input, {**tapped.output, **masks}, name=tapped.name)
@@ -147,6 +149,7 @@ class FeatureTap:
         one = self._rebuilt and isinstance(tensor, keras.KerasTensor)
         return channels_first_by(tensor) if one else None
 
+    # With these, distillers need not tell a tap from a `RecordedTap` or a `GroupTap`.
     @property
     def converted(self) -> frozenset[str]:
         """The names of outputs recorded as probabilities and read as logits: none here."""
@@ -186,6 +189,7 @@ class FeatureTap:
 def check_model(model: Any, role: str) -> None:
     """Raise unless `model` is a built `keras.Model`."""
     if not isinstance(model, keras.Model):
+        # By name, because PyTorch may not be installed.
         of_torch = any(cls.__module__.startswith("torch.nn") for cls in type(model).__mro__)
         mend = (
             " Around a module of PyTorch, put `keras_fdkd.from_torch(module, example)`."
@@ -206,6 +210,7 @@ def _hands_out(output: Any) -> bool:
 
 def _check_channels_last(tensor: keras.KerasTensor, where: str, role: str) -> None:
     if path := channels_first_by(tensor):
+        # `Permute` counts axes from 1, without the batch.
         axes = (*range(2, len(tensor.shape)), 1)
         raise ValueError(
             f"The feature of `{role}` must have its channels last, since losses compare along the "

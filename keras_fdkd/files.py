@@ -42,6 +42,7 @@ def written_whole(path: "str | Path") -> Iterator[Path]:
     part = target.with_name(f"part-{os.getpid()}-{uuid.uuid4().hex[:12]}-{path.name}")
     try:
         yield part
+        # Else a power cut after the rename could leave a file without content.
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         if before is not None:
@@ -54,6 +55,7 @@ def written_whole(path: "str | Path") -> Iterator[Path]:
 
 def _take_over(part: Path, before: os.stat_result) -> None:
     """Give a file the mode of another one and, where that is allowed, its owner."""
+    # First the owner, because changing it may clear bits of the mode.
     if hasattr(os, "chown"):
         with contextlib.suppress(PermissionError):
             os.chown(part, before.st_uid, before.st_gid)

@@ -98,6 +98,7 @@ def _weighted_sums(values: np.ndarray, number: int) -> np.ndarray:
 
 @functools.lru_cache(8)
 def _weights(number: int, words: int) -> np.ndarray:
+    # A fixed seed: files hold keys that other processes must find again.
     drawn = np.random.default_rng(number).integers(2**64, size=words, dtype="uint64")
     # Odd factors: multiplying by an even one would lose bits.
     return drawn | np.uint64(1)

@@ -129,12 +129,14 @@ def fit_safely(
             histories[name] = distiller.fit(
                 x, y, validation_data=validation_data, callbacks=[best], **kwargs
             ).history
+            # `EarlyStopping` only warns if there is no such name.
             if best.best is None:
                 raise ValueError(
                     f"`monitor` must be one of {sorted(histories[name])}. Received: {monitor!r}."
                 )
             found[name] = float(best.best)
             better = best.monitor_op
+            # Kept of the first training, the plain one; the student has the weights of the second.
             end_of_plain = end_of_plain or _values(variables)
     finally:
         _weigh(distiller, weights)
@@ -142,6 +144,7 @@ def fit_safely(
     kept = DISTILLED if won and not math.isnan(found[DISTILLED]) else PLAIN
     if kept == PLAIN:
         _assign(variables, end_of_plain)
+        # The variables include the weights of terms, which were 0 in that training.
         _weigh(distiller, weights)
     return Kept(kept, monitor, found, histories)
 

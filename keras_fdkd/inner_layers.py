@@ -108,6 +108,7 @@ def layers_in(model: keras.Layer) -> list[str]:
         value for value in vars(model).values() if isinstance(value, keras.Layer)
     ]
     names = {id(value): name for name, value in vars(model).items()}
+    # On PyTorch's backend attributes that are layers are kept here.
     names |= {id(value): name for name, value in vars(model).get("_modules", {}).items()}
     return [names.get(id(layer), layer.name) for layer in own]
 

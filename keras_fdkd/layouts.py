@@ -21,10 +21,10 @@ def channels_first_by(tensor: keras.KerasTensor) -> str | None:
     Returns:
         The path of the nearest layer before `tensor` that has a `data_format` of
         `"channels_first"`, unless a layer in between may change the order of the axes.
-        `"channels_first"`, unless what comes between may change the order of the axes.
     """
     rank = len(tensor.shape)
     waiting, seen = [Place(tensor)], set()
+    # With two axes, only the channels follow the batch.
     while rank >= 3 and waiting:
         step = made_by(waiting.pop(0))
         if step is None or step.path in seen or len(step.output.tensor.shape) != rank:

@@ -86,6 +86,7 @@ def masked_outputs(model: keras.Model, tensors: Mapping[str, Any]) -> list[str]:
     if not any(_may_meet_mask(tensor) for tensor in asked.values()):
         return []
     # Masks enter and leave nested models only when they run: symbolic tensors do not show it.
+    # https://github.com/keras-team/keras/issues/18417.
     readers = {name: MaskReader() for name in asked}
     probe = keras.Model(model.input, {name: readers[name](asked[name]) for name in asked})
     traced = Traced(probe, lambda outputs: {})

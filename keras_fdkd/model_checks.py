@@ -43,6 +43,7 @@ def check_disjoint(teacher: keras.Model, student: keras.Model) -> None:
         for variable in student.variables
         if not taken.isdisjoint(_identities(variable))
     ]
+    # A model without variables shares none, not even with itself.
     if shared or teacher is student:
         raise ValueError(
             "Teacher and student must not share layers: training the student would change the "

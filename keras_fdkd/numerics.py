@@ -71,6 +71,7 @@ def safe_inverse_norm(energy: Any, least: float = 0.0, scale: float = 1.0) -> An
     """
     dead = ops.cast(energy <= least, energy.dtype)
     # Adding 1 where the energy is 0 keeps the infinite slope of rsqrt out of the gradient.
+    # A `where` around the result would not: https://github.com/jax-ml/jax/issues/5798.
     return (scale - scale * dead) * ops.rsqrt(energy + dead)
 
 

@@ -151,4 +151,5 @@ def _joined(endings: list[Ending], operation: Any, name: str) -> Ending:
 def _described(step: Step) -> str:
     if isinstance(step.operation, keras.Layer):
         return f"{type(step.operation).__name__} '{step.path}'"
+    # Keras numbers operations of one kind within a process.
     return f"`ops.{step.operation.name.rstrip('0123456789').rstrip('_')}`"

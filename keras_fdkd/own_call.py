@@ -44,6 +44,7 @@ class OwnCall(Recorder):
         }
         super().__init__(model, layers, paths, role)
         self.readers = {name: MaskReader() for name in (PREDICTIONS, *paths)}
+        # `read` asks for it while the outputs are derived, which in turn shows the masks.
         self.masks: frozenset[str] = frozenset()
         traced = Traced(self, lambda outputs: outputs)
         self.spec = self._derived(traced)
@@ -80,11 +81,13 @@ class OwnCall(Recorder):
     def _derived(self, traced: Traced) -> dict[str, Any]:
         """Return the symbolic outputs, from the shapes that the model was built with."""
         model = self.model
+        # Without a graph there is no `input`; Keras keeps these to build a loaded model.
         shapes = (model.get_build_config() or {}).get("input_shape")
         try:
             return dict(traced.compute_output_spec(symbolic(shapes, model.input_dtype)))
         except Exception as error:
             if self.fault is not None:
+                # What `read` says, without what Keras has added to it.
                 raise ValueError(self.fault) from None
             mend = _of_torch(model) or (
                 "Wrap it as `keras.Model(inputs, model(inputs))`, with a `compute_output_shape` in "
@@ -161,6 +164,7 @@ def symbolic(shapes: Any, dtype: str) -> Any:
     if isinstance(shapes, Mapping):
         return {name: symbolic(shape, dtype) for name, shape in shapes.items()}
     if all(size is None or isinstance(size, int) for size in shapes):
+        # The first size is that of the batch it was built with, and it takes any.
         return keras.KerasTensor((None, *shapes[1:]), dtype)
     return [symbolic(shape, dtype) for shape in shapes]
 

@@ -115,6 +115,7 @@ def _shape(name: str, shape: Any) -> tuple[int | None, ...]:
             f"{name} must be the shape without the samples, a tuple of sizes such as (512,); "
             f"`None` for any. Received: {shape!r}."
         )
+    # Projectors and classifiers are built for this size.
     if sizes[-1] is None:
         raise ValueError(
             f"{name} must have a known last size, of channels or classes. Received: {shape!r}."

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import keras
 
+# Not a set: `fit` calls `evaluate`, so a model may be in it twice.
 _RUNNING: list[keras.Model] = []
 
 
@@ -24,5 +25,6 @@ def give_values() -> None:
     The next step reads the values again, and so follows what was changed meanwhile.
     """
     if keras.config.backend() == "jax":
+        # Else the next step would not see it: https://github.com/keras-team/keras/issues/19054.
         for model in _RUNNING:
             model.jax_state_sync()

@@ -76,8 +76,11 @@ def to_tensors(inputs: Any, module: Any, example: Any = None) -> Any:
     import torch
 
     tensors = [*module.parameters(), *module.buffers()]
+    # Weights that are offloaded lie on `meta` until their layer runs:
+    # https://github.com/huggingface/accelerate/issues/1711.
     device = next((t.device for t in tensors if t.device.type != "meta"), None)
     floats = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+    # Not simply the first: weights of quantized layers are integers.
     kind = next((t.dtype for t in tensors if t.dtype in floats), torch.float32)
 
     def tensor(value: Any, like: Any = None) -> Any:

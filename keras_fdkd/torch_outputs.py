@@ -90,6 +90,7 @@ def parsed(where: "str | int") -> list[str | int]:
     """Return the parts of a place: `'hidden_states/-1'` is `['hidden_states', -1]`."""
     if isinstance(where, int):
         return [where]
+    # The head stays a text: submodules of a `Sequential` have digits for names.
     head, *rest = where.split("/")
     return [head, *(int(part) if part.lstrip("-").isdigit() else part for part in rest)]
 

@@ -75,6 +75,7 @@ class TorchReader:
         inside = {name: Where(str(head), tuple(rest)) for name, (head, *rest) in asked.items()
                   if isinstance(head, str) and head in modules}  # fmt: skip
         try:
+            # Only a run tells which names are entries of the output, so submodules are heard too.
             output, heard = self._run(self.example, inside)
         except Exception as error:
             if isinstance(error, MisreadError):
@@ -115,6 +116,7 @@ class TorchReader:
 
     def state(self) -> dict[str, Any]:
         """Return the tensors that the module computes with, by name: parameters and buffers."""
+        # Not `state_dict`, which leaves out buffers that are not persistent.
         return {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
 
     def _run(self, tensors: Any, targets: Mapping[str, Where]) -> tuple[Any, dict[str, Any]]:
@@ -195,6 +197,7 @@ def _listening(module: Any, targets: Mapping[str, Where]) -> Iterator[dict[str, 
 def _check_module(module: Any) -> None:
     import torch
 
+    # On PyTorch's backend the layers of Keras are modules too.
     if not isinstance(module, torch.nn.Module) or isinstance(module, keras.Layer):
         raise ValueError(f"`module` must be a `torch.nn.Module`. Received: {module!r}.")
     lazy = [name for name, value in module.named_parameters() if torch.nn.parameter.is_lazy(value)]

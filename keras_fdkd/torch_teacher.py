@@ -124,6 +124,7 @@ class TorchTeacher(keras.Model):
         if not isinstance(self._reader.example, dict) or _MASK not in self._reader.example:
             return None
         mask = self._reader.example[_MASK]
+        # A mask of pairs of positions does not tell which of them are padding.
         if mask.ndim != 2:
             return None
         masks = {
@@ -190,6 +191,7 @@ def _unseen(reader: TorchReader) -> Any:
     known = reader.state()
     state = reader.module.state_dict(keep_vars=True)
     rest = {name: value for name, value in state.items() if name not in known}
+    # Tensors that remain are other names of weights that are known, as of tied embeddings.
     if not any(not isinstance(value, torch.Tensor) for value in rest.values()):
         return None
     buffer = io.BytesIO()

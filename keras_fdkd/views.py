@@ -26,6 +26,7 @@ def is_view(step: Step) -> bool:
     """
     if len(step.inputs) != 1:
         return False
+    # A reshape is a view of the logits only if it keeps the last axis, see below.
     if name_of_op(step.operation) in PICKS - {"Reshape"}:
         return True
     came, made = step.inputs[0].tensor.shape, step.output.tensor.shape

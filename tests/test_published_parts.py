@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from recipes.published.protocols import PAPER, folds, rate
+from recipes.crema_d.data import CremaD
+from recipes.published.command import parse
+from recipes.published.protocols import OURS, PAPER, folds, rate
 from recipes.published.random_resized_crop import RandomResizedCrop
 from recipes.published.random_slice import RandomSlice
 from recipes.published.sound import fitted, log_magnitude, log_power, resampled
@@ -119,6 +121,17 @@ def test_the_papers_schedule():
     assert trained.tolist() == list(range(6))
     arrays = {"x": np.arange(10) * 10}
     assert found.source(arrays)(np.concatenate([first, second]))["x"].tolist() == [80, 90, 80, 90]
+    assert found.taken(arrays["x"])[-2:].tolist() == [80, 90]
+    labels = np.arange(10)
+    assert folds([(train, chosen, test)], OURS, 10).taken(labels) is labels  # Pixels are many.
+
+
+def test_the_published_split_is_one(capsys):
+    with pytest.raises(SystemExit):
+        parse(CremaD, "", ["--data", "x", "--splits", "3"])
+    assert "--splits belongs to --split group" in capsys.readouterr().err
+    assert parse(CremaD, "", ["--data", "x", "--splits", "3", "--split", "group"]).splits == 3
+    assert parse(CremaD, "", ["--data", "x", "--split", "group"]).splits == 5
 
 
 def test_the_papers_tables():

@@ -1,6 +1,5 @@
 """The recipes on their real data, shortened."""
 
-import json
 import pickle
 import subprocess
 import sys
@@ -10,7 +9,9 @@ import numpy as np
 import pytest
 from conftest import whole_recipe
 
+from recipes.devices import __main__ as devices
 from recipes.digits import __main__ as digits
+from recipes.emoji import __main__ as emoji_study
 from recipes.emoji import demo
 from recipes.emoji import experiment as emoji
 from recipes.emoji.wrong_pairs import with_wrong_pairs
@@ -62,49 +63,57 @@ def test_missing_data(tmp_path):
 
 @whole_recipe
 def test_watch_writes_its_report(tmp_path, capsys):
-    runs = watch.main(["--epochs", "2", "--seeds", "0", "--output", str(tmp_path / "out")])
-    assert "student alone" in capsys.readouterr().out
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {
-        "report.md", "metrics.json", "student.keras",
-        "learning_curves.png", "band_similarity.png", "features.png",
-    }  # fmt: skip
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert [row["method"] for row in metrics["runs"]] == ["teacher", "student alone", "distilled"]
-    assert [row["test_accuracy"] for row in metrics["runs"]] == [
-        run.outcome.test_accuracy for run in runs
-    ]
-    report = (tmp_path / "out" / "report.md").read_text()
-    assert f"{100 * runs[2].outcome.test_accuracy:.1f} ±" in report
-
-    # The student loads and predicts where Keras alone is imported.
-    code = (
-        "import sys, numpy, keras; "
-        f"model = keras.saving.load_model({str(tmp_path / 'out' / 'student.keras')!r}); "
-        "print(model.predict(numpy.ones((2, 200, 3)), verbose=0).shape, "
-        "any('fdkd' in name for name in sys.modules))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
-    assert result.stdout.strip().endswith("(2, 7) False")
+    asked = ["--epochs", "2", "--splits", "2", "--budgets", "all", "--methods", "fdcmkd",
+             "--trials", "1", "--processes", "1", "--output", str(tmp_path)]  # fmt: skip
+    results = watch.main(asked)
+    assert f"The report is {tmp_path / 'report.md'}" in capsys.readouterr().out
+    assert list(results) == [("accelerometer", "gyroscope"), ("gyroscope", "accelerometer")]
+    report = (tmp_path / "report.md").read_text()
+    for (teacher, student), found in results.items():
+        assert not found.failures
+        assert [line.method for line in found.summaries()] == ["none", "fdcmkd"]
+        assert f"## {teacher} teaches {student}" in report
+        assert (tmp_path / f"{teacher}-{student}_gains.png").stat().st_size > 5000
+    assert "5 train, 2 choose, 3 test" in report
 
 
 @whole_recipe
-def test_digits_with_few_labels(tmp_path):
-    arguments = ["--epochs", "1", "--seeds", "0", "--labels", "few", "--reverse"]
-    runs = digits.main([*arguments, "--output", str(tmp_path)])
-    assert [run.method for run in runs] == ["teacher", "student alone", "distilled"]
-    report = (tmp_path / "report.md").read_text()
-    assert "written teaches spoken" in report
-    assert "labels: 50" in report
+def test_digits_with_few_labels_in_one_direction(tmp_path):
+    asked = ["--epochs", "1", "--splits", "1", "--budgets", "few", "--methods", "kd",
+             "--trials", "1", "--processes", "1", "--direction", "reverse"]  # fmt: skip
+    results = digits.main([*asked, "--output", str(tmp_path)])
+    assert list(results) == [("written", "spoken")]
+    assert results["written", "spoken"].budgets == [50]
+    assert "written teaches spoken" in (tmp_path / "report.md").read_text()
+
+
+@whole_recipe
+def test_precision(tmp_path):
+    """Rows of another precision are never taken for those of this one."""
+    asked = ["--epochs", "1", "--splits", "1", "--budgets", "few", "--methods", "kd",
+             "--trials", "1", "--processes", "1", "--direction", "forward",
+             "--output", str(tmp_path)]  # fmt: skip
+    before = keras.config.dtype_policy()
+    try:
+        emoji_study.main([*asked, "--precision", "mixed_bfloat16"])
+        assert "in mixed_bfloat16" in (tmp_path / "report.md").read_text()
+        with pytest.raises(ValueError, match="other .*dtype policy"):
+            emoji_study.main(asked)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@whole_recipe
+def test_one_device(capsys):
+    accuracy = devices.main(["--epochs", "1"])
+    assert 0 < accuracy["student"] < 1
+    assert f"teacher: {100 * accuracy['teacher']:.1f} %" in capsys.readouterr().out
 
 
 def test_emoji_folds():
     experiment = emoji.experiment()
-    folds = experiment.prepare(0, "few")
+    folds = experiment.folds(0)
     assert sum(len(fold.labels) for fold in folds.values()) == 1629
-    assert (folds["train"].labels >= 0).sum() == experiment.few_labels
     for side in experiment.modalities:
         model = experiment.build(side, folds["train"].inputs[side])
         assert model.output_shape == (None, 8)
@@ -120,6 +129,17 @@ def test_the_demo(tmp_path, capsys):
     assert (tmp_path / "demo.png").stat().st_size > 50_000
     student = keras.saving.load_model(tmp_path / "student.keras")
     assert student.output_shape == (None, 8)
+    # It loads and predicts where Keras alone is imported.
+    code = (
+        "import sys, numpy, keras; "
+        f"model = keras.saving.load_model({str(tmp_path / 'student.keras')!r}); "
+        "inputs = numpy.ones((2, *model.input_shape[1:])); "
+        "print(model.predict(inputs, verbose=0).shape, any('fdkd' in name for name in sys.modules))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert result.stdout.strip().endswith("(2, 8) False")
     said = capsys.readouterr().out
     lines = {line.method: line for line in results.summaries(160)}
     assert set(lines) == {"none", "distilled", "control"}

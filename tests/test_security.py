@@ -25,7 +25,6 @@ ALLOWED = {
     ("recipes/performance/backends.py", "subprocess"): "runs itself with each backend; no shell",
     ("recipes/performance/worker.py", "subprocess"): "runs recipes in fresh processes; no shell",
     ("recipes/published/video.py", "subprocess"): "runs FFmpeg on files of the user's; no shell",
-    ("recipes/variants/pool.py", "multiprocessing"): "pickles between its processes, no files",
     ("recipes/watch/data.py", "pickle"): "the data are a pickle; its unpickler takes arrays alone",
 }
 MODULES = {

@@ -1,11 +1,17 @@
 """The variants of the bands: bases, and the table of what they brought."""
 
+import dataclasses
+
+import keras
 import numpy as np
 import pytest
-from conftest import classifier, cross_entropy, pairs
+from conftest import classifier, cross_entropy, pairs, whole_recipe
 from keras import ops
 
-from recipes.variants.command import report
+from keras_fdkd.study.row_file import read_rows
+from recipes.shared.experiments import load_experiment
+from recipes.variants import command
+from recipes.variants.command import Trial, report
 from recipes.variants.parts import Scheduled, SoftCutoff, Turned, basis
 
 
@@ -100,3 +106,43 @@ def test_report_compares_the_same_seeds():
     assert first.index("no split") < first.index("KD")
     assert "| no split | +0.0 | +0.0 |" in second
     assert "KD" not in second
+
+
+@pytest.fixture
+def short(monkeypatch, tmp_path):
+    """Trials of one epoch, whose teachers are kept in a folder of the test."""
+    experiment = dataclasses.replace(load_experiment("emoji"), epochs=1)
+    monkeypatch.setattr(command, "load_experiment", lambda name: experiment)
+    monkeypatch.setattr(command, "TEACHERS", tmp_path / "teachers")
+    names = ["student alone", "bands of shuffled channels", "bands + KD, cross-fitted teacher"]
+    found = [Trial(name, "emoji", "text", "image", "few", 0) for name in names]
+    monkeypatch.setattr(command, "trials", lambda variants, seeds: found)
+    return found
+
+
+@whole_recipe
+def test_trials_train_and_are_not_run_again(short, tmp_path):
+    asked = ["--processes", "1", "--output", str(tmp_path)]
+    command.main(asked)
+    rows = read_rows(tmp_path / "rows.jsonl")
+    assert [row["task"] for row in rows] == [dataclasses.asdict(one) for one in short]
+    assert all(0.1 < row["validation_accuracy"] < 1 for row in rows)
+    assert len({row["validation_accuracy"] for row in rows}) > 1
+    command.main(asked)
+    assert read_rows(tmp_path / "rows.jsonl") == rows
+    assert "| bands of shuffled channels |" in (tmp_path / "variants.md").read_text()
+    [teacher] = (tmp_path / "teachers" / keras.config.backend()).glob("emoji-text-few-0*")
+    time = teacher.stat().st_mtime_ns
+    again = command.run(short[1], tmp_path / "teachers")
+    assert again == rows[1]
+    assert teacher.stat().st_mtime_ns == time
+
+
+@whole_recipe
+def test_a_trial_that_fails_stops_no_other(short, tmp_path, monkeypatch):
+    monkeypatch.setitem(command.VARIANTS, short[1].variant, {"bands": {"cutoff": 7}})
+    with pytest.raises(SystemExit, match="1 trials failed"):
+        command.main(["--processes", "1", "--output", str(tmp_path)])
+    rows = read_rows(tmp_path / "rows.jsonl")
+    assert ["error" in row for row in rows] == [False, True, False]
+    assert "cutoff" in rows[1]["error"]

@@ -43,10 +43,12 @@ def plot_similarity(reports: Mapping[str, SimilarityReport]) -> "Figure":
         )
     figure, axes = _figure(1, (1.6 + 2.2 * len(reports), 3.6))
     axis = axes[0]
+    # The bars of one kind fill 0.8 of its place, so that a gap parts it from the next.
     width = 0.8 / (2 * len(reports))
     for index, (name, report) in enumerate(reports.items()):
         color = f"C{index}"
         for shuffled in (False, True):
+            # "raw" has no such bar: a cosine does not depend on the order of the channels.
             kinds = [kind for kind in _KINDS if not shuffled or f"{kind}_shuffled" in report.mean]
             values = [report.mean[kind + "_shuffled" * shuffled] for kind in kinds]
             places = [_KINDS.index(kind) + (2 * index + shuffled) * width for kind in kinds]
@@ -157,14 +159,17 @@ def plot_modalities(
                 f"for each of the `labels`. Received: {len(labels)} labels, and {title!r} with "
                 f"{lengths}."
             )
+    # Here, because the other figures do not need scikit-learn, an extra.
     from sklearn.manifold import TSNE
 
     rng = np.random.default_rng(seed)
+    # One choice for all panels, which are there to be compared.
     rows = np.sort(rng.permutation(len(labels))[:max_samples])
     figure, axes = _figure(len(panels), (4.2 * len(panels), 4.0))
     for axis, (title, features) in zip(axes, panels.items(), strict=True):
         sides = [np.asarray(features[side])[rows].reshape(len(rows), -1) for side in _SIDES]
         stacked = np.concatenate([(side - side.mean()) / (side.std() + 1e-8) for side in sides])
+        # 30 is scikit-learn's default, and a perplexity must be below the number of points.
         plane = TSNE(
             init="pca", perplexity=min(30.0, len(stacked) / 4), random_state=seed
         ).fit_transform(stacked)
@@ -187,4 +192,5 @@ def _figure(columns: int, size: tuple[float, float]) -> "tuple[Figure, list[Any]
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
+    # matplotlib returns a single panel without an array around it.
     return figure, list(np.atleast_1d(figure.subplots(1, columns)))

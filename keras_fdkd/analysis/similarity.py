@@ -101,7 +101,7 @@ def _pieces(data: Any) -> Iterator[Any]:
             f"a data set of such batches. Received: data={data!r}."
         )
     else:
-        # A PyDataset has a length, but iterating over it never ends.
+        # Older versions of Keras iterate over a `PyDataset` without an end.
         pieces = map(data.__getitem__, range(len(data))) if _is_py_dataset(data) else data
         yield from pieces
 
@@ -183,6 +183,7 @@ def band_similarity(
         cutoff = 0.5 if isinstance(source, Mapping) else source.frequency.cutoff or 0.5
     if axis is None:
         axis = -1 if isinstance(source, Mapping) else source.frequency.axis
+    # Training leaves DC out of both bands; the paper's similarity analysis keeps it in the low one.
     splits = [FrequencySplit(cutoff, axis, include_dc=dc) for dc in (False, True)]
     for split in splits:
         split.build(pair[0].shape)  # An axis or a cutoff that does not fit is refused here.
@@ -248,6 +249,7 @@ def _bands(
     return {
         "low_with_dc": _cosine([low for low, _ in with_dc], axes),
         "low": _cosine([low for low, _ in plain], axes),
+        # DC is never part of the high band.
         "high": _cosine([high for _, high in plain], axes),
     }
 
@@ -260,6 +262,7 @@ def _reordered(x: np.ndarray, orders: dict[int, np.ndarray]) -> np.ndarray:
 
 def _cosine(pair: list[np.ndarray], axes: tuple[int, ...]) -> np.ndarray:
     """Return the cosine similarity along `axes`, averaged over all other axes but the first."""
+    # A dead feature is similar to nothing: 0 instead of 0 / 0.
     norms = [np.maximum(np.sqrt((side**2).sum(axes)), 1e-8) for side in pair]
     cosine = (pair[0] * pair[1]).sum(axes) / (norms[0] * norms[1])
     return cosine.reshape(len(cosine), -1).mean(-1)

@@ -44,8 +44,10 @@ class BandSimilarity(keras.callbacks.Callback):
         self._last: dict[str, float] = {}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # A resumed training may begin between two measurements, without a last one.
         if epoch % self.every == 0 or not self._last:
             means = band_similarity(self.model, self.data, **self.kwargs).mean
             self._last = {f"similarity_{kind}": value for kind, value in means.items()}
+        # All callbacks get the same dict, and Keras's `History` gets it last.
         if logs is not None:
             logs.update(self._last)

@@ -105,6 +105,7 @@ class CrashSafeBackup(keras.callbacks.Callback):
         older = self._files()
         with written_whole(path) as part, with_lora_state(self.model):
             self.model.save_weights(part)
+        # Only now: until the new file is complete, the older ones are the backup.
         for number, path in older.items():
             if number <= epoch:
                 path.unlink()

@@ -50,6 +50,7 @@ class WeightSchedule(keras.callbacks.Callback):
             not isinstance(weights, Mapping)
             or not weights
             or not all(isinstance(name, str) and callable(weights[name]) for name in weights)
+            # A class is callable too: it stands for a schedule that was not made.
             or any(isinstance(value, type) for value in weights.values())
         ):
             raise ValueError(
@@ -71,8 +72,9 @@ class WeightSchedule(keras.callbacks.Callback):
             )
         for name in self.weights:
             terms[name]  # Raises if there is no such term.
+        # Read once, and counted from here: on JAX it has no value while an epoch runs.
         self._next = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
-        self._stride = -1
+        self._stride = -1  # The first step sets the weights in any case.
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._first = self._next
@@ -83,7 +85,7 @@ class WeightSchedule(keras.callbacks.Callback):
             return
         self._stride = step // self.every
         for name, schedule in self.weights.items():
-            value = keras.ops.convert_to_numpy(schedule(step))
+            value = keras.ops.convert_to_numpy(schedule(step))  # Schedules of Keras return tensors.
             self.model.term_weights[name] = float(value)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

@@ -50,6 +50,7 @@ class _Tapped:
             )
 
     def __call__(self, batch: Any) -> dict[str, Any]:
+        # `RecordedTeacher`, which reads the files later, knows them as logits.
         names = {PREDICTIONS: LOGITS, mask_key(PREDICTIONS): mask_key(LOGITS)}
         outputs = self.tap.predict_on_batch(batch)
         return {names.get(name, name): value for name, value in outputs.items()}
@@ -77,6 +78,7 @@ def rows_of(outputs: Any, batch: Any, number: int) -> dict[str, np.ndarray]:
         )
     found = {str(name): _array(value) for name, value in outputs.items()}
     sizes = {len(value) if value.ndim else None for value in found.values()}
+    # Scalars, such as options among keyword arguments, have no rows.
     inputs = [leaf for leaf in keras.tree.flatten(batch) if getattr(leaf, "shape", ())]
     sizes |= {int(leaf.shape[0]) for leaf in inputs}
     if len(sizes) != 1:
@@ -97,7 +99,10 @@ def rows_of(outputs: Any, batch: Any, number: int) -> dict[str, np.ndarray]:
 def _array(value: Any) -> np.ndarray:
     if is_a(value, "torch", "Tensor"):  # On any backend of Keras.
         value = value.detach().cpu()
+        # NumPy has no bfloat16.
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
         return value.numpy()
     array = np.asarray(value if isinstance(value, np.ndarray) else to_numpy(value))
+    # The bfloat16 of JAX and TensorFlow, of which a `.npy` file would lose the dtype:
+    # https://github.com/jax-ml/ml_dtypes/issues/41.
     return array.astype("float32") if array.dtype.kind == "V" else array

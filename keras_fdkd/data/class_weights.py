@@ -29,10 +29,12 @@ def with_class_weight(data: Any, arguments: dict[str, Any]) -> tuple[Any, dict[s
     def weigh(x: Any, y: Any) -> tuple[Any, Any, Any]:
         labels = y
         if labels.shape.rank and labels.shape.rank > 1:
+            # As Keras reads labels of two axes: a column of indices, or one-hot.
             one = labels.shape[-1] == 1
             labels = tf.squeeze(labels, -1) if one else tf.argmax(labels, axis=-1)
         same = tf.equal(tf.cast(labels, tf.int64)[..., None], classes)
         found = tf.reduce_sum(tf.where(same, values, 0.0), axis=-1)
         return x, y, tf.where(tf.reduce_any(same, axis=-1), found, 1.0)
 
+    # Keras refuses class weights beside sample weights.
     return data.map(weigh), {**arguments, "class_weight": None}

@@ -53,6 +53,7 @@ def read_completion(files: RowFiles) -> Completion:
         said = Completion(**json.loads(path.read_text()))
     except (ValueError, TypeError):
         raise broken(path, "it is not what was written") from None
+    # Before the digest, because a file that is too short cannot be mapped.
     files.check_rows(said.rows)
     if said.digest != _digest(files, said.rows):
         named = [str(files.path(name)) for name in (KEYS, INPUTS, CHECKS)]
@@ -81,6 +82,7 @@ def _write(files: RowFiles, said: Completion) -> None:
 
 def _digest(files: RowFiles, rows: int) -> str:
     digest = hashlib.blake2b(json.dumps(files.spec).encode(), digest_size=8)
+    # Not over the outputs, which may be huge: each row's checksum stands for them.
     for values in files.read(rows, (KEYS, INPUTS, CHECKS)).values():
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()

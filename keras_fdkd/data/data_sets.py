@@ -26,6 +26,7 @@ def mapped(
         return _Mapped(data, function)
     if is_a(data, "torch", "DataLoader"):
         loader = copy.copy(data)
+        # A loader that was mapped before has such a class already.
         if not hasattr(data, "_counts_batches"):
             kind: Any = type(data)
             # `iter` finds `__iter__` in the class only, so the loader needs a class of its own.
@@ -53,6 +54,7 @@ class _Mapped(keras.utils.PyDataset):
     def __getitem__(self, step: int) -> Any:
         return self.function(step, self.data[step])
 
+    # Keras calls these for the outer data set only, and the inner one may shuffle in them.
     def on_epoch_begin(self) -> None:
         self.data.on_epoch_begin()
 
@@ -72,6 +74,7 @@ class _Collate:
         return self.function(number, self.collate(samples))
 
     def from_zero(self) -> "_Collate":
+        # A loader that was mapped twice counts at both levels.
         inner = self.collate.from_zero() if isinstance(self.collate, _Collate) else self.collate
         return _Collate(inner, self.function)
 

@@ -160,6 +160,7 @@ class _Filler:
 def _cast(name: str, values: np.ndarray, dtype: str) -> np.ndarray:
     if not keras.backend.is_float_dtype(values.dtype.name):  # such as a mask
         return values
+    # The error below says more than NumPy's warning of an overflow.
     with np.errstate(over="ignore"):
         cast = values.astype(dtype)
     if (np.isinf(cast) & np.isfinite(values)).any():

@@ -88,6 +88,7 @@ def _check_in_graph(number: Any, batch: Any) -> Any:
         arrays = [leaf.numpy() for leaf in leaves]
         _check_side_by_side(int(number), keras.tree.pack_sequence_as(x, arrays))
 
+    # The batch must wait for the check, of which it uses no result.
     with tf.control_dependencies([tf.py_function(check, [number, *keras.tree.flatten(x)], [])]):
         return keras.tree.map_structure(tf.identity, batch)
 
@@ -100,6 +101,7 @@ def _check(x: Mapping[str, Any], where: str, leave_out: tuple[type, ...]) -> Non
             if isinstance(leaf, leave_out) or not hasattr(leaf, "shape"):
                 continue
             values = to_numpy(leaf)
+            # These hold no NaN. bfloat16 may, and has the kind of raw bytes in NumPy, "V".
             if values.dtype.kind in "biuSUO" or not values.size:
                 continue
             rows = _broken_rows(values.reshape(len(values), -1))
@@ -130,6 +132,7 @@ def _absent(weight: Any) -> dict[str | None, np.ndarray]:
 
 def _broken_rows(values: np.ndarray) -> np.ndarray:
     """Return the numbers of the rows that are not finite, in pieces that need little memory."""
+    # `isfinite` makes an array of booleans: 16 MiB for this many values.
     size = max(1, 2**24 // values.shape[1])
     found = [
         start + np.flatnonzero(~np.isfinite(values[start : start + size]).all(axis=1))

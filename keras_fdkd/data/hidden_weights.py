@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 _LIBRARIES = ("builtins", "collections", "functools", "inspect", "keras", "numpy", "typing")
+# What a frozen teacher does not compute with: code, and what belongs to its own training.
 _NO_WEIGHTS = (type, types.ModuleType, keras.Metric, keras.optimizers.Optimizer, keras.Loss)
 _COMPILED = ("train_function", "test_function", "predict_function")  # of a `keras.Model`
 

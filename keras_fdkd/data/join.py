@@ -26,6 +26,7 @@ def with_outputs(data: Any, store: OutputStore, compare: bool) -> Any:
 class _Join:
     """Puts the outputs of the teacher in place of its inputs."""
 
+    # Not a closure, because workers of a data loader get it pickled.
     def __init__(self, store: OutputStore, compare: bool) -> None:
         self.store, self.compare = store, compare
 
@@ -60,6 +61,8 @@ class _GraphJoin:
 
         types = [tf.as_dtype(self.store.arrays[name].dtype) for name in names]
         outputs = dict(zip(names, tf.py_function(rows, leaves, types), strict=True))
+        # `py_function` loses shapes, which Keras needs:
+        # https://github.com/tensorflow/tensorflow/issues/31373.
         for name, values in outputs.items():
             values.set_shape((leaves[0].shape[0], *self.store.arrays[name].shape[1:]))
         return keras.utils.pack_x_y_sample_weight(_without_teacher(x, outputs), y, sample_weight)
@@ -77,6 +80,7 @@ def take(store: OutputStore, x: Any) -> dict[str, np.ndarray]:
     """
     keys = keys_of(x)
     if len(missing := store.missing(keys)):
+        # So that the next `cache_teacher` reads all data, not only their first batch.
         store.forget_passes()
         named = f" Received: index {missing[:5].tolist()}." if INDEX in x else ""
         raise ValueError(
@@ -113,6 +117,7 @@ def without_inputs(store: OutputStore, missing: np.ndarray) -> ValueError:
 
 def _what_tells(x: Any, compare: bool) -> Any:
     """Return the part of a batch that identifies its samples."""
+    # No more than is needed: in a graph all of it is handed over to Python.
     told = {INDEX: x[INDEX]} if INDEX in x else {STUDENT: x[STUDENT]}
     return {**told, TEACHER: x[TEACHER]} if compare and TEACHER in x else told
 

@@ -50,6 +50,7 @@ class NpyFile:
                 self._file.seek(0)
                 if self._header() != self._begin:  # NumPy leaves room for a growing number.
                     raise ValueError("The header of a `.npy` file has no room for its rows.")
+                # `record_teacher` then moves the folder to its place, where files must be whole.
                 self._file.flush()
                 os.fsync(self._file.fileno())
 

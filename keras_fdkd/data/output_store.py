@@ -118,6 +118,7 @@ class OutputStore:
         """
         if self._files is None:
             return
+        # The record must not reach the disk before the rows that it vouches for.
         self._files.sync()
         new = [batches] if batches and batches not in self.passes else []
         write_completion(self._files, [*self.passes, *new])
@@ -195,6 +196,7 @@ class OutputStore:
         keys = np.asarray(keys).astype("uint64")
         if not len(self._sorted):
             return np.zeros(len(keys), bool), np.zeros(len(keys), int)
+        # A key above all others would be looked up behind the last one.
         places = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
         return self._sorted[places] == keys, self._order[places]
 
@@ -205,9 +207,11 @@ class OutputStore:
     def _set(self, arrays: dict[str, np.ndarray]) -> None:
         self.keys = np.asarray(arrays.pop(KEYS, self.keys))
         self.inputs = np.asarray(arrays.pop(INPUTS, self.inputs))
+        # In memory there are no checksums, and nothing reads these.
         self._checks = np.asarray(arrays.pop(CHECKS, self.keys))
         self._checked = np.zeros(len(self.keys), bool)
         self.arrays = arrays
+        # Stable, so that of equal keys the one that was written first is found.
         self._order = np.argsort(self.keys, kind="stable")
         self._sorted = self.keys[self._order]
 
@@ -238,6 +242,7 @@ class OutputStore:
         return {"folder": self.folder, "names": self.names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        # A store in memory comes whole, one in files as its two arguments.
         if len(state) > 2:
             self.__dict__.update(state)
         else:

@@ -51,6 +51,7 @@ class Reading:
         self.count, self._again = count, again
         self.hashes = hashes or (lambda keys, inputs: row_keys(inputs))
         self._batches = batches()
+        # It decides where the store is and which outputs it has, so it is read beforehand.
         first = next(self._batches, None)
         if first is None or not len(first.keys):
             raise ValueError("`data` must hold samples. Received: none.")
@@ -72,6 +73,7 @@ class Reading:
         for batch in self._again(number):
             rows = self.hashes(batch.keys, batch.inputs)
             for key, row in zip(batch.keys.tolist(), rows.tolist(), strict=True):
+                # Samples that are not asked for equal themselves.
                 if left.pop(key, row) != row:
                     return True
             if not left:

@@ -93,6 +93,7 @@ def record_teacher(
     ask = asked(teacher, first, features, logits, data_format)
     count = len(batches) if isinstance(batches, Sized) else None
     bar = keras.utils.Progbar(count, verbose=verbose, unit_name="batch")
+    # Next to the folder, because a folder moves in one step only within one file system.
     part = folder.with_name(f"part-{uuid.uuid4().hex[:12]}-{folder.name}")
     part.mkdir(parents=True)
     try:
@@ -100,6 +101,7 @@ def record_teacher(
             files: dict[str, NpyFile] = {}
             for number, batch in enumerate(itertools.chain([first], source)):
                 outputs = rows_of(ask(batch), batch, number)
+                # Only now it is known which outputs there are, with which shapes and dtypes.
                 if number == 0:
                     files = {
                         name: stack.enter_context(NpyFile(_path(part, name), name, values))
@@ -115,9 +117,10 @@ def record_teacher(
                 bar.update(number + 1, finalize=False)
             bar.update(number + 1, finalize=True)
             rows = next(iter(files.values())).rows
+        # Last, after the stack has closed the files: it vouches for them.
         (part / _SAID).write_text(json.dumps({"rows": rows, "names": sorted(files)}))
         _move(part, folder)
-    except BaseException:
+    except BaseException:  # Also after Ctrl-C nothing unfinished may stay.
         shutil.rmtree(part, ignore_errors=True)
         raise
     return open_recorded(folder)
@@ -153,6 +156,7 @@ def open_recorded(folder: "str | Path") -> dict[str, np.ndarray]:
     for name in names:
         path = _path(folder, name)
         try:
+            # No pickles: a file from elsewhere could run code.
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise ValueError(
@@ -175,6 +179,7 @@ def _path(folder: Path, name: str) -> Path:
 def _checked_folder(folder: Any, overwrite: bool) -> Path:
     if not isinstance(folder, (str, Path)) or not str(folder):
         raise ValueError(f"`folder` must be a local folder. Received: folder={folder!r}.")
+    # `Path(".")` has no name, from which those of its neighbours are made.
     folder = Path(folder).absolute()
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
@@ -197,7 +202,9 @@ def _move(part: Path, folder: Path) -> None:
     old = None
     if folder.exists():
         old = folder.with_name(f"old-{uuid.uuid4().hex[:12]}-{folder.name}")
+        # `rename` does not replace a folder that holds files.
         folder.rename(old)
     part.rename(folder)
     if old is not None:
+        # The new folder is in place: what stays of the old one does no harm.
         shutil.rmtree(old, ignore_errors=True)

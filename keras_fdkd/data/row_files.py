@@ -67,13 +67,14 @@ class RowFiles:
             self.spec = {name: (x.shape[1:], x.dtype.name) for name, x in sorted(rows.items())}
             with written_whole(self.folder / _SPEC) as part:
                 part.write_text(json.dumps(self.spec))
+        # All before any is written: rows that do not fit must leave nothing behind.
         for name, values in rows.items():
             check_form(name, values, *self.spec[name])
         for name in (*sorted(rows), *_TOLD):
             if name not in self._open:
                 self._open[name] = self.path(name).open("ab")
             self._open[name].write(np.ascontiguousarray({**rows, **told}[name]).tobytes())
-            self._open[name].flush()
+            self._open[name].flush()  # What the system has outlives a killed process.
 
     def sync(self) -> None:
         """Wait until everything written is on disk."""
@@ -141,6 +142,7 @@ class RowFiles:
             read = json.loads(path.read_text())
             spec = {name: (tuple(shape), dtype) for name, (shape, dtype) in read.items()}
             sizes = [size for shape, _ in spec.values() for size in shape]
+            # An edited file could ask for Python objects, which no file of numbers holds.
             fine = all(type(size) is int and size >= 0 for size in sizes) and not any(
                 np.dtype(dtype).hasobject for _, dtype in spec.values()
             )
@@ -160,6 +162,7 @@ def stem_of(name: str) -> str:
     >>> stem_of("features"), stem_of("layer:a/head")
     ('features', 'layer_a_head-35397e9df2a43cb2')
     """
+    # No capitals, which some file systems do not tell apart; no digits, as Windows has `com1`.
     if re.fullmatch(r"[a-z_-]{1,60}", name) and name not in _RESERVED:
         return name
     digest = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()

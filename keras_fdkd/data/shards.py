@@ -44,6 +44,7 @@ def shard(data: Any) -> Any:
     """
     number, count = process()
     part = _Part(number, count)
+    # On every backend, so that each of them refuses data of another kind.
     parts = mapped(data, part, part.in_graph)
     return parts if keras.config.backend() == "torch" and count > 1 else data
 
@@ -72,4 +73,5 @@ class _Part:
             return keras.tree.map_structure(lambda leaf: self._cut(leaf, size), batch)
 
     def _cut(self, leaf: Any, size: Any) -> Any:
+        # Parts differ by one row at most, and none is lost.
         return leaf[self.number * size // self.count : (self.number + 1) * size // self.count]

@@ -112,6 +112,7 @@ def cache_teacher(
     >>> sorted(cached), cached["teacher_outputs"]["features"].shape
     (['student', 'teacher_outputs'], (8, 16))
     """
+    # A `MutualDistiller` has frozen teachers too, but no single `teacher`.
     if not getattr(distiller, "_frozen_teachers", list)() or not hasattr(distiller, "teacher"):
         raise ValueError(
             "`distiller` must be a `CrossModalDistiller` whose teacher is a frozen model. "
@@ -132,7 +133,9 @@ def cache_teacher(
             check_samples(data)
         except ValueError as error:
             raise ValueError(f"`data`: {error}") from None
+        # In memory nothing is found again later, so nothing needs a hash.
         reading, hashes = read_arrays(data[TEACHER], batch_size, hashed=path is not None)
+        # Rows of arrays have their number for a key, so the folder tells their contents apart.
         contents = hashlib.blake2b(hashes.data, digest_size=8).hexdigest()
         names = distiller._teacher.run_reads(data[TEACHER])
         store = _store(distiller, path, dtype, key, contents, names)
@@ -143,6 +146,7 @@ def cache_teacher(
         rest = {name: value for name, value in data.items() if name != TEACHER}
         return {**rest, TEACHER_OUTPUTS: {**rest.get(TEACHER_OUTPUTS, {}), **store.arrays}}
     reading = read_data_set(data)
+    # Numbers and hashes must not meet as keys in one folder.
     kind = INDEX if reading.first.numbered else STUDENT
     names = distiller._teacher.run_reads(reading.first.inputs)
     store = _store(distiller, path, dtype, key, kind, names)

@@ -57,6 +57,7 @@ def _config(teacher: keras.Model, key: str | None) -> tuple[Any, dict[str, str]]
     """Return the configuration, and the automatic names in it with their replacements."""
     try:
         with _at_rest(teacher), described():
+            # JSON has dicts and lists only, so the walks below need to know nothing else.
             config = json.loads(json.dumps(keras.saving.serialize_keras_object(teacher)))
     except Exception as error:  # Custom layers may raise anything.
         if key is None:

@@ -42,9 +42,11 @@ def resolve_align_loss(loss: Any) -> keras.losses.Loss:
     True
     """
     resolved = keras.losses.get(loss) if isinstance(loss, str) else loss
+    # By identity: a list or a dict of losses could not be looked up in a dict.
     for function, cls in _FUNCTIONS.items():
         if resolved is function:
             return cls(from_logits=True)
+    # Not `isinstance`: what a subclass makes of its arguments is unknown.
     if type(resolved) in CROSS_ENTROPIES:
         return type(resolved).from_config({**resolved.get_config(), "from_logits": True})
     if type(resolved) is keras.losses.CTC or kind_of_task(resolved) == "values":

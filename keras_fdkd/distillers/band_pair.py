@@ -74,6 +74,7 @@ class BandPair:
         mask = with_samples(mask, present(weight))
         seen, made = self.frequency.split(wanted), self.frequency.split(feature)
         fits = mask is not None and len(mask.shape) == len(wanted.shape) - 1
+        # `BandClassifier` refuses a mask of samples alone where there are positions.
         one = {"mask": mask} if fits else {}
         two = {"mask": interleave([mask, mask])} if fits and self.align_heads else {}
         return {
@@ -132,6 +133,7 @@ class BandPair:
         """
         own, mask = compared["weight"], compared["mask"]
         if mask is not None and len(mask.shape) > 1 and not self._judges(mask.shape[1:]):
+            # Heads of whole samples have left padding out; absent samples remain.
             mask = None if own is None else present(own)
         weight = times(sample_weight, None if own is None else mean_present(own))
         given = [one for one in (mask, there) if one is not None]

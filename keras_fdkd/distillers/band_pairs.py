@@ -117,6 +117,7 @@ def _pair(
     if is_masked:
         frequency.check_masked(tuple(teacher.shape))
     positions = teacher.shape[1:-1]
+    # Where sizes are unknown, the masks of both sides may be about different steps.
     known = None not in positions or not is_masked
     projector = resolve_projector(projector, teacher, student)
     frequency.split(teacher)  # Raises for a cutoff that leaves a band empty.

@@ -116,6 +116,7 @@ class C2KDDistiller(CrossModalDistiller):
                 "`C2KDDistiller` trains the teacher along, which must be one `keras.Model`. "
                 f"Received: teacher={teacher!r}."
             )
+        # Before `super().__init__`, because their dtype policies are read below.
         check_model(teacher, TEACHER)
         check_model(student, STUDENT)
         if not is_number(krc) or not -1 <= krc < 1:
@@ -221,6 +222,7 @@ class C2KDDistiller(CrossModalDistiller):
     def terms(
         self, compared: dict[str, Any], y: Any, sample_weight: Any
     ) -> tuple[dict[str, tuple[float, Any]], dict[str, Any]]:
+        # By default a loss computes in `floatx`, which would round those of a float64 student.
         divergences, selected = bidirectional_terms(
             compared, self._target(y), self.krc, sample_weight, self.student.variable_dtype
         )
@@ -233,6 +235,7 @@ class C2KDDistiller(CrossModalDistiller):
         """Return where the true class is, boolean of shape `(batch, classes)`."""
         classes = ops.arange(self._student_tap.spec[PREDICTIONS].shape[-1], dtype="int32")
         if isinstance(self._align_loss, keras.losses.CategoricalCrossentropy):
+            # A row of zeros has no true class; `argmax` would make it the first one.
             true = ops.cast(ops.argmax(y, axis=-1), "int32")[:, None]
             return ops.logical_and(ops.equal(true, classes), ops.max(y, -1, keepdims=True) > 0)
         labels = ops.reshape(ops.cast(y, "int32"), (-1, 1))
@@ -244,6 +247,7 @@ class C2KDDistiller(CrossModalDistiller):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
+        # Arguments of the base class that this one does not take.
         for name in ("losses", "loss_weights", "time_steps", "task_output"):
             config.pop(name)
         return {**config, "krc": self.krc}

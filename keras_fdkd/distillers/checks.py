@@ -66,6 +66,7 @@ def check_names(
         metrics: What `compile` got as `metrics` and `weighted_metrics`, nested.
     """
     names = [_metric_name(metric) for metric in keras.tree.flatten(metrics)]
+    # If there are several outputs, Keras puts their names before those of losses and metrics.
     candidates = set(names) | {f"{output}_loss" for output in outputs or ()}
     candidates |= {f"{output}_{name}" for output in outputs or () for name in names}
     if taken := sorted(candidates & set(terms)):

@@ -64,7 +64,7 @@ class CommonSteps:
                 f"`time_steps`. Received: time_steps='teacher', and {shapes}."
             )
         self._resample = StepResampler(sizes.pop() if is_teachers else steps, dtype=dtype)
-        self._resample.build((None, None, 1))
+        self._resample.build((None, None, 1))  # It has no weights, so any sizes will do.
         count = self._resample.steps
         self.teacher_spec = _symbolic(count, self.teacher_spec, self._names[0])
         self.student_spec = _symbolic(count, self.student_spec, self._names[1])
@@ -103,6 +103,7 @@ def _resampled(
             ones = ops.ones_like(outputs[name][..., :1], dtype="bool")
             outputs[key] = ops.logical_and(ops.any(mask, axis=1)[:, None, None], ones)
         if weight in outputs:
+            # Weights of the steps that came do not fit the steps that were made.
             outputs[weight] = mean_present(outputs[weight])
     return outputs
 

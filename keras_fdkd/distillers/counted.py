@@ -46,6 +46,7 @@ def counted(y: Any, sample_weight: Any, ignore_class: int | None, size: Any) -> 
         return Counted(y, weight, None, None)
     y = ops.convert_to_tensor(y)
     ignored = ops.equal(y, ops.cast(ignore_class, y.dtype))
+    # Losses know a missing label by -1, whichever class the compiled loss leaves out.
     labels = y if ignore_class == -1 else ops.where(ignored, -1, ops.cast(y, "int32"))
     if len(ignored.shape) > 1 and ignored.shape[-1] == 1:
         ignored = ignored[..., 0]

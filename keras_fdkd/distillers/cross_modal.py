@@ -170,6 +170,7 @@ class CrossModalDistiller(PairedModel):
             )
         reads = {role: terms.reads(role) for role in (TEACHER, STUDENT)}
         for role, where in ((TEACHER, teacher_features), (STUDENT, student_features)):
+            # Terms of a subclass get the feature, whether a loss reads it or not.
             if own_terms or FEATURES in reads[role]:
                 reads[role].update(self._feature_reads(role, where))
             elif where is not None:
@@ -289,6 +290,7 @@ class CrossModalDistiller(PairedModel):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None:  # Inside a `MutualDistiller` there is none.
+            # As in the method of Keras: the file holds values for these variables.
             self.optimizer.build(self.trainable_variables)
 
     def compute_loss(

@@ -185,6 +185,7 @@ class FrequencyDistiller(CrossModalDistiller):
         check_teacher(teacher)
         check_model(student, STUDENT)
         if align_weight is None:
+            # Decided before the taps are made, because it decides which terms there are.
             judged = _is_vector(teacher, student, kwargs.get("task_output"))
             align_weight = _ALIGN_WEIGHT if judged else 0.0
         weights = {

@@ -6,6 +6,7 @@ from typing import Any
 from keras_fdkd.features import FEATURES
 from keras_fdkd.masks import mask_key
 
+# Tells a layer that is called "features" from the default feature.
 _LAYER = "layer:"
 
 
@@ -72,6 +73,7 @@ class GroupTap:
         by_teacher: dict[str, dict[str, Any]] = {name: {} for name in self.taps}
         for key, value in outputs.items():
             teacher, _, inner = key.partition(":")
+            # Data may bring more than what is read.
             if teacher in by_teacher:
                 by_teacher[teacher][inner] = value
         return self._read({name: tap.received(by_teacher[name]) for name, tap in self.taps.items()})

@@ -82,6 +82,7 @@ class LabelRule:
             values = to_numpy(leaf)
             if values.dtype.kind == "f" and np.isnan(values).any():
                 values = self._without_missing(values)
+            # The number of classes and the kind of task are those of a single output.
             if len(leaves) == 1 and not isinstance(y, Mapping):
                 self._check_range(values)
 

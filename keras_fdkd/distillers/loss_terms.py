@@ -198,6 +198,7 @@ class LossTerms:
         return terms
 
 
+# Tells a layer that is called "predictions" from the predictions.
 _LAYER = "layer:"
 _SIDES = (TEACHER, STUDENT)
 _OWN_LAYERS = ("regressor", "projector")  # attributes of losses that may hold a given layer
@@ -205,6 +206,7 @@ _KERAS = (keras.distillation.LogitsDistillation, keras.distillation.FeatureDisti
 
 
 def _divides_by_replicas(loss: Any) -> bool:
+    # Objects divide by themselves; a function returns the whole mean of its replica.
     return all(isinstance(inner, keras.losses.Loss) for inner in keras.tree.flatten(loss.loss))
 
 

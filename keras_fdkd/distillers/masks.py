@@ -66,6 +66,7 @@ def check_masks(name: str, loss: Any, pair: tuple[Any, Any], masks: list[Any]) -
     if isinstance(loss, CrossModalLoss) and takes is not False:
         reduces = type(loss).compute_loss is not CrossModalLoss.compute_loss
         masks_itself = takes_argument(type(loss).call, "mask")
+        # The code of a loss tells; where it says nothing, a warning must do.
         takes = True if loss.gives_positions() or masks_itself or (takes and reduces) else None
     if takes is None:
         warnings.warn(

@@ -64,6 +64,7 @@ def of_labelled(sample_weight: Any, there: Any, y: Any, is_mean: bool) -> Any:
     """
     if there is None:
         return sample_weight
+    # The loss divides by the number of all samples, so those with labels have to weigh more.
     share = ops.mean(there) if is_mean else 1.0
     weights = there / ops.where(share > 0, share, 1.0) if is_mean else there
     leaf = keras.tree.flatten(y)[0]

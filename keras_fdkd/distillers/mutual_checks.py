@@ -44,9 +44,11 @@ class BothChecks:
 
     def is_needed(self, number: Any) -> Any:
         """Whether a batch of this number is checked."""
+        # One stands for both: `check_directions` refuses losses that need an index.
         return next(iter(self.of.values())).is_needed(number)
 
     def _pairs(self, x: Any) -> list[tuple[dict[str, Any], DataChecks]]:
+        # The teacher of a direction sees the modality of the other direction's student.
         others = reversed(list(self.of))
         return [
             ({TEACHER: x[other], STUDENT: x[name]}, checks)
@@ -92,6 +94,7 @@ def check_directions(distillers: Any) -> None:
                 f"Received: such a loss in {name!r}."
             )
     first, second = distillers.values()
+    # Both ways, so that each student is compared with the teacher of the other direction.
     for inner, other in ((first, second), (second, first)):
         teachers = {id(variable) for variable in inner.teacher.variables}
         ids = {id(variable) for variable in other.variables} - teachers

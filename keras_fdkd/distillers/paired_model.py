@@ -243,6 +243,7 @@ class PairedModel(TrainingModel):
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
         if self._frozen_teachers():
+            # Files of weights hold arrays of numbers, not texts.
             store[_FINGERPRINT] = np.frombuffer(self._teacher.fingerprint().encode(), "uint8")
 
     def load_own_variables(self, store: Any) -> None:

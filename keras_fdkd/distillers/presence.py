@@ -69,6 +69,7 @@ def with_presence(
         own = _float(own)
         ones = ops.ones_like(value[..., 0], dtype=own.dtype)
         there = (weights_like(ones, own) * ones > 0)[..., None]
+        # NaN times a weight of 0 would still be NaN.
         outputs[name] = ops.where(there, value, ops.zeros_like(value))
         outputs[weight_key(name)] = own
         # Weights of positions need a mask; samples count by their weights.
@@ -161,4 +162,5 @@ def mean_present(weight: Any) -> Any:
         return weight
     axes = tuple(range(1, len(weight.shape)))
     count = ops.sum(ops.cast(weight > 0, weight.dtype), axis=axes)
+    # A sample without a teacher at any position: 0 / 1 instead of 0 / 0.
     return ops.sum(weight, axis=axes) / ops.maximum(count, 1.0)

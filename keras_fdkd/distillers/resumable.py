@@ -186,6 +186,7 @@ class Resumable(SeveralProcesses):
 
     def load_own_variables(self, store: Any) -> None:
         names = list(store.keys())
+        # Keras refuses a store with more entries than the layer has variables.
         super().load_own_variables({name: store[name] for name in names if name != _SEEDS})
         if _SEEDS in names:
             seeds, values = self._seeds(), np.asarray(store[_SEEDS])
@@ -208,6 +209,7 @@ class Resumable(SeveralProcesses):
 
 
 def _seeds(model: keras.Model) -> list[Any]:
+    # By name, because no public attribute lists the generators inside a model.
     return [variable for variable in model.variables if variable.name == "seed_generator_state"]
 
 

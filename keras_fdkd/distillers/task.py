@@ -122,5 +122,6 @@ _NAMES = {"classes": "exclusive classes", "labels": "independent labels", "value
 
 def _function_of(cls: type) -> Any:
     snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("_")
+    # The rule takes abbreviations apart, which Keras keeps together.
     names = {"k_l_divergence": "kl_divergence", "c_t_c": "ctc"}
     return getattr(keras.losses, names.get(snake, snake), None)

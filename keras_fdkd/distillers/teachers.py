@@ -107,8 +107,9 @@ class FrozenTeacher:
         """Return the fingerprint of the weights; while `fit` runs, it is computed only once."""
         if self._held_fingerprint is not None:
             return self._held_fingerprint
-        found = {str(name): fingerprint(model) for name, model in self.named_models.items()}
-        one = found["None"] if "None" in found else _joined(found)
+        found = {name: fingerprint(model) for name, model in self.named_models.items()}
+        # Of a single teacher the plain one, as `keras_fdkd.fingerprint` tells it.
+        one = found[None] if None in found else _joined(found)
         if self._holds:
             self._held_fingerprint = one
         return one
@@ -172,5 +173,5 @@ def _tap(teacher: Any, reads: dict[str, Any]) -> Any:
     return FeatureTap(teacher, paths, "teacher")
 
 
-def _joined(fingerprints: dict[str, str]) -> str:
+def _joined(fingerprints: Mapping[Any, str]) -> str:
     return hashlib.blake2b(str(sorted(fingerprints.items())).encode(), digest_size=8).hexdigest()

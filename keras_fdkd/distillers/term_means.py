@@ -49,5 +49,6 @@ class TermMeans(keras.metrics.Metric):
 
     def result(self) -> dict[str, Any]:
         """Return the means by name."""
+        # 0 before the first batch, like Keras's own `Mean`.
         means = ops.divide_no_nan(self.total, self.count)
         return {name: means[number] for number, name in enumerate(self.names)}

@@ -36,7 +36,7 @@ class TermWeights(keras.layers.Layer):
                 shape=(),
                 initializer=keras.initializers.Constant(weight),
                 trainable=False,
-                autocast=False,
+                autocast=False,  # Mixed precision must not round it.
             )
             for name, weight in weights.items()
         }
@@ -52,6 +52,7 @@ class TermWeights(keras.layers.Layer):
         """Set a weight, also during training."""
         variable = self._variable(name)
         check_number(name, weight)
+        # On JAX a variable has no value while an epoch runs.
         give_values()
         variable.assign(weight)
 

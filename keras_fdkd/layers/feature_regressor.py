@@ -107,7 +107,7 @@ class FeatureRegressor(keras.layers.Layer):
             mask = self._mask_of_outputs(mask)
         for axis, size in self._grown.items():
             x = resized(x, axis, size)
-            # By hand: `padding="same"` with stride 2 puts its one zero at the end only.
+        # By hand: `padding="same"` with stride 2 puts its one zero at the end only.
         if any(padding for _, _, padding in self._plan):
             x = ops.pad(x, [(0, 0), *((n, n) for _, _, n in self._plan), (0, 0)])
         return ops.relu(self.batch_norm(self.linear(x), training=training, mask=mask))

@@ -63,6 +63,7 @@ class LogitProxy(keras.layers.Layer):
                 f"Received: shape {tuple(input_shape)}."
             )
         units = self.hidden or input_shape[-1]
+        # No bias, since batch normalization would subtract it again.
         self.dense = keras.layers.Dense(
             units, use_bias=False, dtype=self.dtype_policy, name="hidden"
         )

@@ -43,6 +43,7 @@ def mean_over_positions(x: Any, mask: Any = None) -> Any:
     if mask is None or not axes:
         return ops.mean(x, axis=axes) if axes else x
     mask = ops.expand_dims(ops.cast(mask, "bool"), -1)
+    # A sum over many positions may leave the range of half precision.
     total = ops.sum(ops.where(mask, precise(x), 0.0), axis=axes)
     count = ops.sum(ops.cast(mask, total.dtype), axis=axes)
     return as_dtype(total / ops.maximum(count, 1.0), x.dtype)

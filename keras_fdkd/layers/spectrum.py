@@ -22,6 +22,7 @@ def check_bands(
         shape: Shape of the feature, for the message.
         axis: As given, for the message.
     """
+    # Three values have one bin above DC, too few for two bands; two by two have three.
     least = 4 if len(sizes) == 1 else 2
     if any(size is not None and size < least for size in sizes):
         raise ValueError(

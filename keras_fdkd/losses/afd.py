@@ -117,6 +117,7 @@ class AFD(CrossModalLoss):
 
     def call(self, teacher: Any, student: Any, y: Any = None) -> Any:
         maps, attention = student
+        # Once, and not again for each of the teacher's layers.
         energies = [_energy(x) for x in maps]
         total = 0.0
         for t, x in enumerate(teacher):
@@ -137,6 +138,7 @@ def _energy(x: Any) -> Any:
 
 def _value(energy: Any) -> Any:
     flat = ops.reshape(energy, (-1, math.prod(energy.shape[1:])))
+    # Squared, because it is compared with the squared norm.
     return unit(flat, -1, _EPSILON**2)
 
 

@@ -11,6 +11,7 @@ from keras_fdkd.losses.masking import of_channels
 from keras_fdkd.losses.pairs import check_map_sizes, check_outputs
 from keras_fdkd.numerics import adaptive_average, full_precision, unit
 
+# Squares of weak activations are small: only true zeros may count as dead.
 _EPSILON = 1e-12
 
 

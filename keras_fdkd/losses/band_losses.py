@@ -35,6 +35,7 @@ def check_loss(loss: Any, name: str, others: str = "") -> None:
 
 def check_positions(loss: keras.losses.Loss, name: str) -> None:
     """Raise unless `loss` gives one value per position."""
+    # Only their `call` is known to give a value per position, for `weighted_mean` to reduce.
     if type(loss) not in BAND_LOSSES.values() or loss.reduction != "sum_over_batch_size":
         raise ValueError(
             f"`{name}` sees whole samples, so weights and masks of positions (frames, pixels) do "

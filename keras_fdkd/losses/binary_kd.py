@@ -79,6 +79,7 @@ class BinaryKD(CrossModalLoss):
         temperature = self.use("temperature")
         logits = (bounded_logits(x, temperature) for x in (teacher, student))
         divergence = binary_divergence(*logits)
+        # Gradients of softened predictions shrink by 1 / T^2 (Hinton et al., section 2).
         return temperature**2 * ops.mean(divergence, axis=-1)
 
     def get_config(self) -> dict[str, Any]:

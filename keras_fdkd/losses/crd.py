@@ -76,6 +76,7 @@ class CRD(CrossModalLoss):
 
     needs_index = True
 
+    # A feature is flattened into one embedding, from which no position can be left out.
     takes_masks = False
 
     def __init__(
@@ -141,6 +142,7 @@ class CRD(CrossModalLoss):
         log_c = math.log(c + _EPSILON)
         positive = ops.softplus(log_c - log_o[:, 0])
         negative = ops.sum(ops.softplus(log_o[:, 1:] - log_c), axis=-1)
+        # What the formula has beside softplus, for each negative: log((c + 1e-7) / c).
         return positive + negative + self.negatives * math.log1p(_EPSILON / c)
 
     def get_config(self) -> dict[str, Any]:

@@ -186,6 +186,7 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
         return cls(**config)
 
 
+# Cached, because uncompiled steps ask each time, and `inspect` is slow.
 @functools.cache
 def takes_argument(function: Any, name: str) -> bool:
     """Whether a function has an argument with this name."""

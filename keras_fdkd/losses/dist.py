@@ -101,6 +101,7 @@ class DIST(CrossModalLoss):
         q, p = (ops.softmax(x, axis=-1) for x in logits)
         inter = 1.0 - _correlation(p, q, axis=-1)
         samples = tuple(range(len(p.shape) - 1))
+        # At the mean, what is masked adds nothing to a correlation within a class.
         q, p = (filled_with_mean(x, samples, mask) for x in (q, p))
         intra = 1.0 - ops.mean(_correlation(p, q, axis=samples))
         both = self.use("inter_weight") * inter + self.use("intra_weight") * intra

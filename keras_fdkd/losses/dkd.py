@@ -126,6 +126,7 @@ def _decouple(logits: Any, is_target: Any) -> tuple[Any, Any]:
     """Return the log-odds of the target, shape `(batch,)`, and the logits without it."""
     others = ops.where(is_target, _MASKED, logits)
     target = ops.sum(ops.where(is_target, logits, 0.0), axis=-1)
+    # From logits: of a probability that rounds to 1, `1 - p` would be 0.
     return target - ops.logsumexp(others, axis=-1), others
 
 

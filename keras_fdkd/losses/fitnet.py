@@ -97,6 +97,7 @@ class FitNet(CrossModalLoss):
     def build_adapter(self, teacher: Any, student: Any) -> keras.Layer:
         regressor = self.regressor or FeatureRegressor(tuple(teacher.shape[1:]), name="regressor")
         adapter = _RegressStudent(regressor, name=self.name)
+        # On symbols, so that a regressor of another shape is refused before training.
         check_same_shape(self, *adapter.built_for(teacher, student), slice(1, None))
         return adapter
 

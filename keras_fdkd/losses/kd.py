@@ -78,6 +78,7 @@ class KD(CrossModalLoss):
         teacher, student = full_precision(*same_positions(self, teacher, student))
         temperature = self.use("temperature")
         logits = (bounded_logits(x, temperature) for x in (teacher, student))
+        # Gradients of softened predictions shrink by 1 / T^2 (Hinton et al., section 2).
         return temperature**2 * divergence_of_bounded(*logits)
 
     def get_config(self) -> dict[str, Any]:

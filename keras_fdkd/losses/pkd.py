@@ -100,6 +100,7 @@ class PKD(CrossModalLoss):
         teacher, student = full_precision(teacher, student)
         size = teacher.shape[1:-1]
         if tuple(student.shape[1:-1]) != tuple(size):
+            # Like `interpolate` of PyTorch by default, which the published code calls.
             student = ops.image.resize(
                 student, size, "bilinear", antialias=False, data_format="channels_last"
             )

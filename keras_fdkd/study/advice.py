@@ -109,6 +109,7 @@ def _advice(results: "Results", budget: int | None, margin: float) -> Advice:
     equals = tuple(
         name
         for name in gains
+        # Not `> LEVEL`: a p value that is NaN does not tell them apart either.
         if name != best and not results.gain(best, budget, over=name).p_value() <= LEVEL
     )
     where = "With all labels" if budget is None else f"With {budget} labels"
@@ -157,8 +158,10 @@ def _needed(gain: Gain, margin: float, methods: int) -> str:
         return "Nothing speaks for it so far, and no distillation costs least."
     if math.isnan(gain.error):
         return "All splits gave the same difference, which says nothing of its spread."
+    # The standard deviation of splits, taken back out of the corrected error.
     spread = gain.error / math.sqrt(1 / len(gain.values) + gain.overlap)
     for count in range(len(gain.values) + 1, _MOST_SPLITS + 1):
+        # What Holm's method asks of the best of so many methods.
         needed = stats.t.isf(LEVEL / methods, count - 1) * spread
         if gain.mean - margin > needed * math.sqrt(1 / count + gain.overlap):
             return f"If it stays so, about {count} splits would show it."

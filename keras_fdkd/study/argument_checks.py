@@ -21,6 +21,7 @@ def check_several(name: str, values: Any, is_fine: Callable[[Any], bool], wanted
 
 def check_splitter(name: str, value: Any, plain: str, labels: Labels) -> None:
     """Raise unless `value` is a splitter, or stands for one."""
+    # A string has a `split` too.
     if hasattr(value, "split") and not isinstance(value, str):
         return
     if name == "cv" and isinstance(value, (list, tuple)) and value:
@@ -71,6 +72,7 @@ def check_known(rows: Any, count: int) -> np.ndarray | None:
     """Return the rows that a teacher was trained on as an array, or `None`."""
     if rows is None:
         return None
+    # NumPy would make floats of an empty list.
     rows = np.asarray(rows, "int64" if not len(rows) else None)
     if (
         rows.ndim != 1
@@ -90,6 +92,7 @@ def check_budgets(budgets: Sequence[int | None], labels: Labels, splits: Sequenc
             continue
         for number, split in enumerate(splits):
             rows = split.train[labels.labelled[split.train]]
+            # A stratified draw needs one of each class among the labels kept, and among the others.
             kinds = 1 if labels.classes is None else len(np.unique(labels.classes[rows]))
             if not kinds <= budget <= len(rows) - kinds:
                 raise ValueError(

@@ -58,6 +58,7 @@ class Batches(keras.utils.PyDataset):
 
     def _draw(self, positions: np.ndarray, size: int) -> np.ndarray:
         """Return positions for each batch, none twice in a batch."""
+        # Whole batches of a permutation: across two of them a sample could be in a batch twice.
         whole = len(positions) // size
         passes = -(-len(self) // whole)
         drawn = [self._rng.permutation(positions)[: whole * size] for _ in range(passes)]
@@ -71,10 +72,12 @@ class Batches(keras.utils.PyDataset):
         x = take(self.x, self.rows[places])
         if not self.weighted:
             return x, labels
+        # Keras divides by all samples, so those with labels weigh more, as in distillers.
         there = self.there[places].astype("float32")
         # Labels of positions have one axis more than the loss.
         weights = (there / there.mean()).reshape(-1, *[1] * max(0, labels.ndim - 2))
         weights = np.broadcast_to(weights, labels.shape[: max(1, labels.ndim - 1)])
+        # NaN times a weight of 0 would be NaN.
         return x, np.nan_to_num(labels), weights
 
 
@@ -110,4 +113,5 @@ class Pair:
         x = {name: take(source, rows[places]) for name, source in self.sources.items()}
         if self.outputs is not None:
             x["teacher_outputs"] = take(self.outputs, places)
+        # Losses with a memory have entries for the training fold, not for all rows.
         return {**x, "index": places}

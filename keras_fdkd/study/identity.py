@@ -51,6 +51,7 @@ def identity(work: Work) -> dict[str, Any]:
         "trials": work.trials,
         "the first of seeds": work.seeds[0],
         "backend": keras.config.backend(),
+        "dtype policy": keras.config.dtype_policy().name,
     }
 
 
@@ -65,7 +66,8 @@ def check_identity(folder: Path, new: dict[str, Any], methods: dict[str, Any]) -
         return
     before = json.loads(file.read_text(encoding="utf-8"))
     same = json.loads(json.dumps(new))
-    differing = [name for name, value in same.items() if before["identity"].get(name) != value]
+    then = before["identity"]  # Of earlier versions, some names are missing.
+    differing = [name for name, value in same.items() if then.get(name, value) != value]
     known = before["methods"]
     methods = json.loads(json.dumps(methods))
     differing += [

@@ -66,6 +66,7 @@ class Labels:
         if self.classes is None:
             return None
         classes = self.classes[rows]
+        # scikit-learn refuses to stratify by a class of one sample.
         return classes if np.unique(classes, return_counts=True)[1].min() > 1 else None
 
     def hidden(self, rows: np.ndarray, keep: int | None, seed: int) -> np.ndarray:

@@ -119,6 +119,7 @@ methods: dict[str, Method] = {
             {"scale": 1.0, "align_weight": 0.3, "cutoff": None},
         ),
         space={
+            # Not log-uniform, because of 0, which leaves the heads alone.
             "scale": CategoricalDistribution((0.0, 0.1, 0.3, 1.0, 3.0)),
             "align_weight": CategoricalDistribution((0.03, 0.3, 1.0)),
             "cutoff": CategoricalDistribution((0.5, None)),

@@ -89,12 +89,14 @@ def checked_protocol(work: Work) -> Protocol:
     Raises:
         ValueError: If one does not fit the data, the others or the protocol.
     """
+    # Two samples are enough to show whether all parts fit together.
     rows = work.splits[0].validation[:2]
     student = new_model(work.build_student, work.seeds[0])
     _check_built("build_student", student)
     work.protocol.compile_model(student, 1)
     labels, asked = work.labels.values[rows], {"verbose": 0, "return_dict": True}
     inputs = take(work.student_inputs, rows)
+    # Keras knows the names of metrics only after a batch.
     logs = _tried("build_student", student.evaluate, inputs, labels, **asked)
     score = work.protocol.score or next((name for name in logs if name != "loss"), "loss")
     if score not in logs:

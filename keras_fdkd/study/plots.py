@@ -45,7 +45,7 @@ def _gains(results: "Results") -> Figure:
                 axis.plot([low, high], [place, place], color="C0", linewidth=2)
             axis.plot(line.gain.mean, place, "D", color="C0", markersize=6)
         axis.set_yticks(range(len(lines)), [line.title for line in lines])
-        axis.set_ylim(len(lines) - 0.5, -0.5)
+        axis.set_ylim(len(lines) - 0.5, -0.5)  # The first method is on top.
         axis.locator_params(axis="x", nbins=5)
         axis.set_title(_labels(budget), fontsize=10)
     figure.supxlabel(
@@ -80,6 +80,7 @@ def _curves(results: "Results") -> Figure:
 def _budgets(results: "Results") -> Figure:
     """Draw the score against the number of labels."""
     figure, axes = _panels(1, 3.6)
+    # All labels have a place on the axis too, by their number.
     counts = {budget: budget or results.info["labelled"] for budget in results.budgets}
     for number, method in enumerate((NONE, *results.methods)):
         lines = [

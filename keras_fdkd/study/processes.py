@@ -77,6 +77,7 @@ class Processes:
         }
         call = joblib.delayed(_call)
         given = str(self._folder), self.n_jobs, settings, self.function
+        # As they end, so that a row is written at once and survives whatever stops the others.
         parallel = joblib.Parallel(self.n_jobs, backend="loky", return_as="generator_unordered")
         try:
             yield from parallel(call(*given, job) for job in jobs)
@@ -100,6 +101,8 @@ def _call(
 @contextlib.contextmanager
 def _environment(threads: int) -> Iterator[None]:
     """Set the variables that new processes inherit; the user's own settings stay."""
+    # Before processes start: what they set themselves would come after their imports,
+    # https://github.com/joblib/joblib/issues/880.
     new = {name: text.format(threads) for name, text in _THREADS.items() if name not in os.environ}
     new["KERAS_BACKEND"] = keras.config.backend()
     before = {name: os.environ.get(name) for name in new}
@@ -141,6 +144,8 @@ def progress(total: int, title: str, verbose: int) -> Iterator[Callable[[], None
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TimeElapsedColumn(), TimeRemainingColumn(elapsed_when_finished=True),
     )  # fmt: skip
+    # By default no time left is shown if a run takes more than 30 seconds:
+    # https://github.com/Textualize/rich/issues/2282.
     with Progress(*columns, disable=not verbose, speed_estimate_period=3600) as bar:
         task = bar.add_task(title, total=total)
         yield lambda: bar.advance(task)

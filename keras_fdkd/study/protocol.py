@@ -115,6 +115,7 @@ class Protocol:
         monitor.set_model(model)
         monitor.on_train_begin()
         try:
+            # Keras infers the direction at this point, when the metrics are built.
             monitor.on_epoch_end(0, {f"val_{self.score}": 0.0})
         except ValueError as error:
             raise ValueError(

@@ -21,6 +21,7 @@ def write_report(results: "Results", path: Path) -> Path:
     """Write the report, with its pictures next to it, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = ["# Does distillation help?", ""]
+    # One split has no spread to judge by.
     if len(results.info["splits"]) > 1:
         lines += [_advice(results), ""]
     lines += [f"> {warning}" for warning in results.warnings()]

@@ -37,6 +37,7 @@ class Results:
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], info: Mapping[str, Any]) -> None:
+        # Of a run that failed and was tried again, the last row counts.
         last = {json.dumps(row["run"], sort_keys=True): row for row in rows}
         self.info = info
         self.rows = [row for row in last.values() if "error" not in row]
@@ -90,6 +91,7 @@ class Results:
         for place in sorted(first.keys() & second.keys()):
             mine, other = first[place], second[place]
             difference = self._sign * (mine["score"] - other["score"])
+            # The plain student is kept, also if they tie, as by `fit_safely`.
             if kept and self._sign * (mine["validation"] - other["validation"]) <= 0:
                 difference = 0.0
             found.setdefault(place[0], []).append(difference)
@@ -151,6 +153,7 @@ class Results:
         for budget in self.budgets:
             _, teacher = self.teacher(budget)
             alone = [row["validation"] for row in self.runs(NONE, budget).values()]
+            # `_FAR` is a difference of shares, such as accuracies.
             bounded = all(0 <= value <= 1 for value in (*alone, teacher)) and self._sign > 0
             if budget is not None and alone and bounded and teacher < np.mean(alone) - _FAR:
                 found.append(

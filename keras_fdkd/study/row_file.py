@@ -18,6 +18,7 @@ def read_rows(file: Path) -> list[Row]:
 
 def append_row(file: Path, row: Mapping[str, Any]) -> None:
     """Write a row so that it survives whatever happens next."""
+    # Else this row would continue a line that a killed process left unfinished.
     _drop_torn_line(file)
     with file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")

@@ -26,7 +26,7 @@ def run_safely(work: Work, run: Run) -> Row:
     start = time.perf_counter()
     try:
         row = _KINDS.get(run.method, _distilled)(work, run)
-    except Exception:
+    except Exception:  # Not `BaseException`: Ctrl-C ends the study.
         row = {"error": traceback.format_exc()}
     return {"run": asdict(run), **row, "seconds": time.perf_counter() - start}
 
@@ -74,6 +74,7 @@ def _distilled(work: Work, run: Run) -> Row:
         except NotFiniteError:
             tuning.tell(setting, None)
             continue
+        # Saved before it is told: a process that is killed in between tries the setting again.
         if tuning.is_best(outcome.score):
             _save(student, file)
         tuning.tell(setting, outcome)
@@ -90,6 +91,7 @@ def _distilled(work: Work, run: Run) -> Row:
         outcome = Outcome(*(best[key] for key in ("score", "epoch", "curve", "seconds_per_step")))
     else:
         student, outcome = _candidate(work, run, method, teacher, best["setting"])
+    # Only to be evaluated, so the number of steps does not matter.
     work.protocol.compile_model(student, 1)
     test = _fold(work, work.student_inputs, work.splits[run.split].test)
     logs = student.evaluate(test, verbose=0, return_dict=True)
@@ -113,6 +115,7 @@ def _candidate(
         sources["teacher_outputs"] = work.teacher_inputs
     elif method.changes_teacher:
         sources["teacher"] = work.teacher_inputs
+        # The next setting or method in this process gets the same object.
         before = teacher.get_weights()
     else:
         outputs = teacher_outputs(work, run, distiller, split.train)

@@ -106,6 +106,7 @@ def _splitter(
 def _split(splitter: Any, rows: np.ndarray, labels: Labels, groups: np.ndarray | None) -> Any:
     classes = labels.values if labels.classes is None else labels.classes
     of_rows = None if groups is None else groups[rows]
+    # Splitters look at the number of rows, not at what is in them.
     for first, second in splitter.split(np.zeros((len(rows), 1)), classes[rows], of_rows):
         yield rows[first], rows[second]
 

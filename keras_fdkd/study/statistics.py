@@ -60,6 +60,7 @@ class Gain:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the two-sided interval of the mean; NaN if the error is not known."""
+        # With fewer than two splits the error is NaN, whatever the degrees of freedom.
         half = float(stats.t.ppf((1 + level) / 2, max(1, len(self.values) - 1))) * self.error
         return self.mean - half, self.mean + half
 

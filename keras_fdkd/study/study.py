@@ -183,10 +183,12 @@ class Study:
         check_hidden(known, compile["loss"], are_hidden)
         if folder is None:
             folder = tempfile.mkdtemp()
+            # `Results` hold their rows in memory and outlive the folder.
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self._cv = "given rows" if isinstance(cv, (list, tuple)) else str(cv)
+        # Twice, to see whether they depend on chance, see `origin`.
         splits, again = (make_splits(known, cv, validation, groups, seen) for _ in range(2))
         self._drawn_from = origin(cv, validation, splits, again, known.values, groups, seen)
         splits = kept_splits(folder, self._drawn_from, splits)
@@ -234,6 +236,7 @@ class Study:
         ]
         total = sum(map(len, stages))
         if total:
+            # A copy: runs cache the teacher they load in it, which must not be sent to processes.
             work = replace(self._work)
             with (
                 Processes(run_safely, work, n_jobs) as processes,
@@ -263,6 +266,7 @@ class Study:
             [Run(*place, name, seed) for place in places for name in work.methods for seed in seeds]
             for seeds in ([first], others)
         )
+        # Methods need the trained teachers, and further seeds the settings that were found.
         return [alone, tuned, repeated]
 
     def _described(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def teacher_outputs(work: Work, run: Run, distiller: keras.Model, rows: np.ndarr
         path,
         verbose=0,
     )
+    # Samples are found by their index, so the student's inputs play no part.
     nothing = np.zeros((len(rows), 1), "float32")
     joined = cache_teacher(distiller, {"index": rows, "student": nothing}, path, verbose=0)
     return joined["teacher_outputs"]

@@ -52,6 +52,7 @@ def train(
     keras.utils.set_random_seed(seed)
     protocol.compile_model(trainer, protocol.epochs * len(batches))
     given = protocol.fit_arguments()
+    # With this patience it never stops early: it only keeps the best epoch's weights.
     best = keras.callbacks.EarlyStopping(
         f"val_{protocol.score}",
         mode=protocol.mode,
@@ -72,6 +73,7 @@ def train(
         raise NotFiniteError(
             f"'val_{protocol.score}' is not finite. Its first values: {curve[:5]}."
         )
+    # The first epoch includes the compilation.
     seconds = clock.seconds[1:] or clock.seconds
     return Outcome(score, best.best_epoch + 1, curve, float(np.median(seconds)) / len(batches))
 

@@ -31,6 +31,8 @@ class Tuning:
         self.method, self.mode, self.seed = method, mode, seed
         self.count = trials if method.space else min(trials, len(method.candidates))
         self._study = optuna.create_study(
+            # Optuna's default lock is a symbolic link, for which Windows asks for privileges:
+            # https://github.com/optuna/optuna/issues/4298.
             storage=JournalStorage(JournalFileBackend(str(file), JournalFileOpenLock(str(file)))),
             study_name="tuning",
             direction="maximize" if mode == "max" else "minimize",
@@ -55,6 +57,7 @@ class Tuning:
             return dict(self.method.candidates[number])
         # A new search over what has ended: it does not depend on where it was stopped before.
         search = optuna.create_study(
+            # By default 10 trials would be random, and one seed would draw the same each time.
             sampler=optuna.samplers.TPESampler(
                 n_startup_trials=len(self.method.candidates), seed=self.seed + number
             ),

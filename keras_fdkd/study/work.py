@@ -62,6 +62,7 @@ class Work:
 
     def kept_labels(self, run: Run) -> tuple[np.ndarray, np.ndarray]:
         """Return the training labels of a run, and which samples have some."""
+        # The split is the seed, so that all methods and seeds see the same labels.
         labels = self.labels.hidden(self.splits[run.split].train, run.budget, run.split)
         return labels, Labels(labels).labelled
 

@@ -14,8 +14,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 from keras_fdkd.study import Method
 from recipes.benchmark.methods import ABLATIONS, METHODS, NONE, THREE, methods_of
 from recipes.benchmark.other_pairs import RESULTS
-from recipes.benchmark.studies import BUDGETS, benchmark_rows, make_study
+from recipes.benchmark.studies import benchmark_rows
 from recipes.shared.experiment import Experiment
+from recipes.shared.experiment_study import BUDGETS, make_study
 from recipes.shared.experiments import EXPERIMENTS, load_experiment
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -90,6 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
                 study = make_study(
                     experiment, direction, methods, seeds=options.seeds, budgets=budgets,
                     epochs=options.epochs or experiment.epochs, ensemble=teachers,
+                    trials=max(len(method.candidates) for method in methods.values()),
                     folder=options.output / "studies" / "-".join((name, *direction, part)),
                 )  # fmt: skip
                 results = study.run(options.processes)

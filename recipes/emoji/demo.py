@@ -16,16 +16,14 @@ import numpy as np
 
 from keras_fdkd import FrequencyDistiller, fit_safely
 from keras_fdkd.study import Gain, Method, Results, Study
-from keras_fdkd.study.labels import Labels
+from keras_fdkd.study.labels import UNLABELLED, Labels
 from recipes.emoji.data import EmojiData, load_emoji, split_by_group
 from recipes.emoji.experiment import DROPOUT, WIDTH
 from recipes.emoji.features import load_features
 from recipes.emoji.picture import draw_demo
 from recipes.emoji.wrong_pairs import with_wrong_pairs
-from recipes.shared.classification import adam, compile_arguments, loss
-from recipes.shared.experiment import BATCH_SIZE, UNLABELLED
+from recipes.shared.classification import BATCH_SIZE, RATE, adam, compile_arguments, loss
 from recipes.shared.models import feature_classifier
-from recipes.shared.training import RATE
 
 TEACHER, STUDENT = "text", "image"
 LABELS, EPOCHS = 160, 40

@@ -18,17 +18,16 @@ from recipes.omniglot.data import (
     load_omniglot,
     split_by_drawer,
 )
-from recipes.omniglot.methods import METHODS
 from recipes.omniglot.models import FEATURE, build_model
 from recipes.omniglot.paths import SPACING, STEPS
-from recipes.shared.classification import compile_arguments
-from recipes.shared.experiment import BATCH_SIZE
+from recipes.shared.classification import BATCH_SIZE, compile_arguments
 from recipes.shared.study_command import (
     Direction,
     chosen_methods,
     run_directions,
     study_parser,
 )
+from recipes.shared.study_methods import METHODS
 from recipes.shared.study_report import write_study_report
 
 EPOCHS = 30

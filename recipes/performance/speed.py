@@ -13,13 +13,13 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from recipes.performance.speed_report import write_report
+from recipes.performance.speed_report import PAIRS, write_report
 from recipes.performance.worker import hand_back, run_worker
 
 BACKENDS = ("jax", "torch", "tensorflow")
 MEASURED = ("limit", "FrequencyDistiller", "keras.distillation", "student alone")
 TASKS = {
-    "steps": ("steps resnet", "steps tiny", "steps hub", "steps maps", "steps masked"),
+    "steps": tuple(f"steps {pair}" for pair in PAIRS),
     # Some times each: a peak varies from process to process.
     "memory": tuple(f"memory {trainer}" for trainer in MEASURED) * 3,
     "plain": tuple(f"plain {trainer}" for trainer in MEASURED[:2]) * 3,

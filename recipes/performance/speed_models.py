@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from recipes.published import models
+
 BATCH_SIZE = 64
 CLASSES = 6
 FEATURE = "feature"
@@ -26,6 +28,8 @@ class Pair:
         rounds: How often each trainer is timed.
         options: Arguments of our distiller, besides the layers.
         positions: Shape of the labels of a sample, `()` for one label.
+        batch_size: Samples in a step.
+        feature: Path of the layer that is compared.
     """
 
     title: str
@@ -36,6 +40,8 @@ class Pair:
     rounds: int
     options: dict[str, Any] = field(default_factory=dict)
     positions: tuple[int, ...] = ()
+    batch_size: int = BATCH_SIZE
+    feature: str = FEATURE
 
 
 def _momentum() -> keras.optimizers.Optimizer:
@@ -105,22 +111,37 @@ def segmenter(role: str) -> keras.Model:
     return keras.Model(inputs, layers.Conv2D(CLASSES, 1)(layers.ReLU()(x)), name=role)
 
 
+def deeplab(role: str) -> keras.Model:
+    """Return DeepLabV3+ of KerasHub, whose feature is its map at a quarter of the size."""
+    return models.segmenter((64, 64, 3), CLASSES, "resnet_18", role)
+
+
 def recurrent(role: str) -> keras.Model:
     """Return a GRU over masked steps, whose states are the feature."""
+    return _recurrent((40, 16), {"teacher": (128,), "student": (64,)}[role], 64)
+
+
+def speech(role: str) -> keras.Model:
+    """Return two layers of GRUs over a hundred masked frames of a spectrogram."""
+    return _recurrent((100, 80), {"teacher": (512, 512), "student": (256, 256)}[role], 128)
+
+
+def _recurrent(shape: tuple[int, int], units: tuple[int, ...], size: int) -> keras.Model:
     layers = keras.layers
-    inputs = keras.Input((40, 16))
+    inputs = keras.Input(shape)
     x = layers.Masking()(inputs)
-    x = layers.GRU({"teacher": 128, "student": 64}[role], return_sequences=True)(x)
-    x = layers.Dense(64, name=FEATURE)(x)
+    for width in units:
+        x = layers.GRU(width, return_sequences=True)(x)
+    x = layers.Dense(size, name=FEATURE)(x)
     x = layers.GlobalAveragePooling1D()(x)
-    return keras.Model(inputs, layers.Dense(CLASSES)(x), name=role)
+    return keras.Model(inputs, layers.Dense(CLASSES)(x))
 
 
 PAIRS = {
     "resnet": Pair("small ResNets, 32x32", (32, 32, 3), resnet, _momentum, steps=5, rounds=15),
     "hub": Pair("KerasHub ResNet-18, 64x64", (64, 64, 3), hub_resnet, _momentum, 2, 5),
     "maps": Pair(
-        "segmenters, 2-D bands",
+        "small segmenters, 2-D bands",
         (32, 32, 3),
         segmenter,
         _momentum,
@@ -129,6 +150,19 @@ PAIRS = {
         options={"axis": (1, 2)},
         positions=(32, 32),
     ),
-    "masked": Pair("masked GRUs", (40, 16), recurrent, _momentum, steps=5, rounds=9),
+    "deeplab": Pair(
+        "DeepLabV3+ of ResNet-18, 64x64, 2-D bands",
+        (64, 64, 3),
+        deeplab,
+        _momentum,
+        steps=2,
+        rounds=5,
+        options={"axis": (1, 2)},
+        positions=(64, 64),
+        batch_size=16,
+        feature=models.COMPARED,
+    ),
+    "speech": Pair("two layers of GRUs, 100 masked frames", (100, 80), speech, _momentum, 2, 5),
+    "masked": Pair("small masked GRUs", (40, 16), recurrent, _momentum, steps=5, rounds=9),
     "tiny": Pair("MLPs of three layers", (32,), mlp, keras.optimizers.Adam, 100, 40),
 }

@@ -10,7 +10,7 @@ from keras import ops
 from keras_fdkd import CrossModalDistiller, FrequencyDistiller
 from keras_fdkd.data import cache_teacher
 from keras_fdkd.distillers.teacher_pass import teacher_pass
-from recipes.performance.speed_models import BATCH_SIZE, CLASSES, FEATURE, Pair
+from recipes.performance.speed_models import CLASSES, Pair
 
 LIMIT, AGAIN, WAITING = "limit", "limit, a second one", "limit that waits"
 OURS, SAME = "FrequencyDistiller", "CrossModalDistiller, loss of keras.distillation"
@@ -73,22 +73,22 @@ def _side_by_side(first: keras.Model, second: keras.Model) -> keras.Model:
 class Samples(keras.utils.PyDataset):
     """Batches of arrays in memory."""
 
-    def __init__(self, x: Any, y: np.ndarray) -> None:
+    def __init__(self, x: Any, y: np.ndarray, batch_size: int) -> None:
         super().__init__()
-        self.x, self.y = x, y
+        self.x, self.y, self.batch_size = x, y, batch_size
 
     def __len__(self) -> int:
-        return len(self.y) // BATCH_SIZE
+        return len(self.y) // self.batch_size
 
     def __getitem__(self, step: int) -> Any:
-        rows = slice(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)
+        rows = slice(step * self.batch_size, (step + 1) * self.batch_size)
         return keras.tree.map_structure(lambda values: values[rows], self.x), self.y[rows]
 
 
 def samples(pair: Pair, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return random inputs and labels of one epoch."""
     rng = np.random.default_rng(seed)
-    count = pair.steps * BATCH_SIZE
+    count = pair.steps * pair.batch_size
     inputs = rng.normal(size=(count, *pair.shape)).astype("float32")
     if len(pair.shape) == 2:  # Sequences of any length, padded with zeros.
         lengths = rng.integers(pair.shape[0] // 2, pair.shape[0] + 1, size=count)
@@ -110,15 +110,15 @@ def trainers(pair: Pair) -> dict[str, Callable[[], Trainer]]:
         return pair.make("teacher"), pair.make("student")
 
     def ours() -> FrequencyDistiller:
-        taps = {"teacher_features": FEATURE, "student_features": FEATURE}
+        taps = {"teacher_features": pair.feature, "student_features": pair.feature}
         return FrequencyDistiller(*models(), **taps, **pair.options)
 
     def two() -> FrequencyDistiller:
         first, student = models()
         teachers = {"first": first, "second": pair.make("teacher")}
-        taps = [f"{name}:{FEATURE}" for name in teachers]
+        taps = [f"{name}:{pair.feature}" for name in teachers]
         return FrequencyDistiller(
-            teachers, student, teacher_features=taps, student_features=FEATURE, **pair.options
+            teachers, student, teacher_features=taps, student_features=pair.feature, **pair.options
         )
 
     def limit_of_two() -> Trainer:
@@ -130,7 +130,7 @@ def trainers(pair: Pair) -> dict[str, Callable[[], Trainer]]:
         return compiled(Limit(*models(), waits)), both, y
 
     def feature_mse() -> keras.distillation.DistillationLoss:
-        return keras.distillation.FeatureDistillation("mse", FEATURE, FEATURE)
+        return keras.distillation.FeatureDistillation("mse", pair.feature, pair.feature)
 
     def cached(data: Any) -> Trainer:
         distiller = compiled(ours())
@@ -157,9 +157,13 @@ def trainers(pair: Pair) -> dict[str, Callable[[], Trainer]]:
             y,
         ),
         TWO_LIMIT: limit_of_two,
-        ALONE_SET: lambda: (compiled(pair.make("student")), Samples(inputs, y), None),
-        CACHED_SET: lambda: cached(Samples(both, y)),
-        INDEXED: lambda: cached(Samples(numbered, y)),
+        ALONE_SET: lambda: (
+            compiled(pair.make("student")),
+            Samples(inputs, y, pair.batch_size),
+            None,
+        ),
+        CACHED_SET: lambda: cached(Samples(both, y, pair.batch_size)),
+        INDEXED: lambda: cached(Samples(numbered, y, pair.batch_size)),
     }
     if len(pair.shape) == 2:  # Keras's loss would count the padding, which ours refuses.
         del found[SAME]

@@ -33,7 +33,7 @@ def _steps(name: str) -> dict[str, list[float]]:
     import numpy as np
 
     from recipes.performance.speed_assembly import measure_assembly
-    from recipes.performance.speed_models import BATCH_SIZE, FEATURE, PAIRS
+    from recipes.performance.speed_models import PAIRS
     from recipes.performance.speed_trainers import (
         ALONE_SET,
         CACHED_SET,
@@ -49,7 +49,7 @@ def _steps(name: str) -> dict[str, list[float]]:
     if name != "resnet":
         for extra in (ALONE_SET, CACHED_SET, INDEXED, TWO, TWO_LIMIT):
             del makers[extra]
-    epochs = {trainer: _epoch(maker) for trainer, maker in makers.items()}
+    epochs = {trainer: _epoch(maker, pair.batch_size) for trainer, maker in makers.items()}
     for epoch in epochs.values():
         epoch()  # compiles
         epoch()
@@ -58,16 +58,15 @@ def _steps(name: str) -> dict[str, list[float]]:
     for _ in range(pair.rounds):
         for trainer in rng.permutation(list(epochs)):  # None always follows the same one.
             seconds[trainer].append(epochs[trainer]() / pair.steps)
-    size = pair.make("student").get_layer(FEATURE).output.shape[-1]
-    seconds[TERMS] = measure_assembly(size, BATCH_SIZE)
+    _, *shape = pair.make("student").get_layer(pair.feature).output.shape
+    if len(shape) == 1:  # Those of maps and sequences have other terms.
+        seconds[TERMS] = measure_assembly(*shape, pair.batch_size)
     return seconds
 
 
-def _epoch(maker: Callable[[], Any]) -> Callable[[], float]:
+def _epoch(maker: Callable[[], Any], batch_size: int) -> Callable[[], float]:
     """Return a function that trains for an epoch and returns its seconds."""
     import keras
-
-    from recipes.performance.speed_models import BATCH_SIZE
 
     class Clock(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -81,7 +80,7 @@ def _epoch(maker: Callable[[], Any]) -> Callable[[], float]:
     clock = Clock()
 
     def epoch() -> float:
-        size = {} if y is None else {"batch_size": BATCH_SIZE}
+        size = {} if y is None else {"batch_size": batch_size}
         trainer.fit(x, y, shuffle=False, verbose=0, callbacks=[clock], **size)
         return clock.seconds
 
@@ -92,7 +91,8 @@ def _memory(trainer: str) -> dict[str, int]:
     from recipes.performance.speed_models import PAIRS
     from recipes.performance.speed_trainers import trainers
 
-    epoch = _epoch(trainers(PAIRS["resnet"])[trainer])
+    pair = PAIRS["resnet"]
+    epoch = _epoch(trainers(pair)[trainer], pair.batch_size)
     epoch(), epoch()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"bytes": peak if sys.platform == "darwin" else 1024 * peak}

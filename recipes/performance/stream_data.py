@@ -6,7 +6,7 @@ import grain
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from recipes.shared.experiment import BATCH_SIZE
+from recipes.shared.classification import BATCH_SIZE
 from recipes.watch.data import MODALITIES, WINDOW, load_series
 
 _CHANNELS = 6

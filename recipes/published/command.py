@@ -31,7 +31,13 @@ from recipes.published.protocols import (
 )
 from recipes.published.report import comparison, write_comparison
 from recipes.published.store import Store
-from recipes.shared.study_command import Direction, chosen_methods, run_directions, study_parser
+from recipes.shared.study_command import (
+    SPLITS,
+    Direction,
+    chosen_methods,
+    run_directions,
+    study_parser,
+)
 
 
 def run_published(
@@ -63,7 +69,7 @@ def parse(
     kind: type[PublishedData], description: str | None, arguments: list[str] | None
 ) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = study_parser(kind.name, description)
+    parser = study_parser(kind.name, description, argparse.SUPPRESS)
     add_preparing(parser, kind)
     add = parser.add_argument
     add(
@@ -94,6 +100,9 @@ def parse(
     add("--batch-size", type=int, default=BATCH_SIZE, help="samples in a batch")
     kind.add_options(parser)
     options = parser.parse_args(arguments)
+    if "splits" in options and options.split == "published":
+        parser.error("The published split is one: --splits belongs to --split group.")
+    options.splits = getattr(options, "splits", SPLITS)
     wrong = [one for one in options.directions if set(one.split("-")) != set(kind.modalities)]
     if wrong:
         first, second = kind.modalities
@@ -160,7 +169,7 @@ class _Runs:
         return Study(
             teacher_inputs=there.source(teacher["inputs"]),
             student_inputs=there.source(student["inputs"]),
-            labels=self._labels()[there.samples],
+            labels=there.taken(self._labels()),
             build_teacher=teacher["build"],
             build_student=student["build"],
             methods=list(methods.items()),

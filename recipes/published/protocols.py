@@ -70,6 +70,11 @@ class Folds:
         """Return what a study takes as inputs, from arrays of all samples."""
         return lambda rows: take(arrays, self.samples[rows])
 
+    def taken(self, labels: np.ndarray) -> np.ndarray:
+        """Return the label of each row."""
+        # Labels of pixels are large, and each sample is one row unless some came twice.
+        return labels if len(self.samples) == len(labels) else labels[self.samples]
+
 
 def folds(splits: Sequence[Rows], protocol: str, count: int, is_published: bool = False) -> Folds:
     """Return the rows of a study.

@@ -1,11 +1,13 @@
-"""How the studies of classes compile their models: the same for all."""
+"""How the studies of classes train their models: the same for all."""
 
 from typing import Any
 
 import keras
 
-from recipes.shared.experiment import UNLABELLED
-from recipes.shared.training import RATE
+from keras_fdkd.study.labels import UNLABELLED
+
+BATCH_SIZE = 64
+RATE = 2e-3
 
 
 def loss() -> keras.losses.Loss:

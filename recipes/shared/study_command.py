@@ -10,12 +10,18 @@ from keras_fdkd.study import Method, Results, Study
 Direction = tuple[str, str]
 
 
-def study_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+SPLITS = 5
+
+
+def study_parser(
+    name: str, description: str | None, splits: int | str = SPLITS
+) -> argparse.ArgumentParser:
     """Return a parser of the options that all such recipes have.
 
     Args:
         name: Of the recipe, as in `python -m recipes.NAME`.
         description: In the help.
+        splits: Default number; `argparse.SUPPRESS` to see whether it was asked for.
     """
     parser = argparse.ArgumentParser(
         f"python -m recipes.{name}",
@@ -24,7 +30,7 @@ def study_parser(name: str, description: str | None) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--methods", nargs="+", help="which of the recipe's to run, beside none; all of them")
-    add("--splits", type=int, default=5, help="number of splits")
+    add("--splits", type=int, default=splits, help="number of splits")
     add("--seeds", type=int, nargs="+", default=[0], help="of initial weights, in each split")
     add("--trials", type=int, default=3, help="settings that validation chooses from, per method")
     add("--epochs", type=int, default=0, help="of each model; 0 for the recipe's own number")

@@ -5,9 +5,8 @@ alone, in points, mean over the seeds.
 """
 
 import argparse
-import functools
-import json
 import os
+import traceback
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,11 +16,11 @@ import keras
 import numpy as np
 
 from keras_fdkd import CrossModalDistiller, FrequencyDistiller, losses
-from recipes.shared.experiment import Batches
+from keras_fdkd.study.batches import Pair
+from keras_fdkd.study.processes import Processes, progress
+from keras_fdkd.study.row_file import append_row, read_rows
 from recipes.shared.experiments import EXPERIMENTS, load_experiment
 from recipes.shared.markdown import table
-from recipes.shared.training import train
-from recipes.variants.alone import TEACHERS, new_model, trained_alone
 from recipes.variants.parts import (
     Scheduled,
     SoftCutoff,
@@ -30,8 +29,9 @@ from recipes.variants.parts import (
     cross_fitted,
     in_basis,
 )
-from recipes.variants.pool import read_rows, run_all
+from recipes.variants.place import Place
 
+TEACHERS = Path("runs/cache/teachers")
 BANDS = {"low_weight": 3.0, "high_weight": 1.0, "align_weight": 0.3}
 WHOLE = {"cutoff": None, "low_weight": 4.0, "high_weight": 0.0, "align_weight": 0.3}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -101,47 +101,39 @@ class Trial:
     budget: str
     seed: int
 
-    @property
-    def key(self) -> str:
-        """Identifies the trial in the rows."""
-        return json.dumps(asdict(self), sort_keys=True)
-
 
 def run(trial: Trial, folder: Path) -> dict[str, Any]:
     """Train the variant and return its row, from the validation fold alone."""
-    experiment = load_experiment(trial.experiment)
-    folds = experiment.prepare(trial.seed, trial.budget)
-    samples, validation = folds["train"], folds["validation"]
-    inputs = samples.inputs[trial.student]
-    student = new_model(experiment, trial.student, inputs, trial.seed)
+    place = Place(load_experiment(trial.experiment), trial.budget, trial.seed)
+    inputs = place.inputs[trial.student]
     options = VARIANTS[trial.variant]
-    trainer, x = student, inputs
-    if options:
-        alone = functools.partial(
-            trained_alone, experiment, folds, budget=trial.budget, seed=trial.seed, epochs=0,
-            folder=folder,
-        )  # fmt: skip
-        teacher = alone(modality=trial.teacher)
-        if "basis" in options:
-            seen, other = (
-                _features(alone(modality=side), samples.inputs[side])
-                for side in (trial.teacher, trial.student)
-            )
-            matrix = basis(options["basis"], seen, trial.seed, other)
-            teacher, student = (in_basis(model, matrix) for model in (teacher, student))
-        steps = experiment.epochs * len(Batches(inputs, samples.labels, 0))
-        trainer = _distiller(options, teacher, student, steps)
-        x = samples.pair(trial.teacher, trial.student)
-        x["teacher_outputs"] = trainer.predict_teacher(x.pop("teacher"), 512)
-        if options.get("cross_fitted"):
-            x["teacher_outputs"]["predictions"] = cross_fitted(
-                experiment, trial.teacher, samples, validation, trial.seed
-            )
-    outcome = train(
-        trainer, x, samples.labels, (validation.inputs[trial.student], validation.labels), None,
-        epochs=experiment.epochs, seed=trial.seed,
-    )  # fmt: skip
-    return {"task": asdict(trial), "validation_accuracy": outcome.validation_accuracy}
+    if not options:
+        student = place.new_model(trial.student)
+        accuracy = place.train(student, inputs, trial.student)
+        return {"task": asdict(trial), "validation_accuracy": accuracy}
+    sides = [trial.teacher, *([trial.student] if "basis" in options else [])]
+    alone = {side: place.trained_alone(side, folder) for side in sides}
+    teacher = alone[trial.teacher]
+    # After the models that may have to be trained: what follows draws from the same seed.
+    student = place.new_model(trial.student)
+    if "basis" in options:
+        seen, other = (_features(alone[side], place.inputs[side]) for side in sides)
+        matrix = basis(options["basis"], seen, trial.seed, other)
+        teacher, student = (in_basis(model, matrix) for model in (teacher, student))
+    distiller = _distiller(options, teacher, student, place.steps)
+    outputs = distiller.predict_teacher(place.inputs[trial.teacher], 512)
+    if options.get("cross_fitted"):
+        outputs["predictions"] = cross_fitted(place, trial.teacher)
+    accuracy = place.train(distiller, Pair({"student": inputs}, outputs), trial.student)
+    return {"task": asdict(trial), "validation_accuracy": accuracy}
+
+
+def run_safely(folder: Path, trial: Trial) -> dict[str, Any]:
+    """Return the row of a trial, or one that holds the traceback if it failed."""
+    try:
+        return run(trial, folder)
+    except Exception:
+        return {"task": asdict(trial), "error": traceback.format_exc()}
 
 
 def _features(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
@@ -236,8 +228,19 @@ def main(arguments: list[str] | None = None) -> None:
     add("--processes", type=int, default=os.cpu_count(), help="at a time")
     add("--output", type=Path, default=Path("runs/variants"), help="folder")
     options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / "rows.jsonl"
-    work = functools.partial(run, folder=TEACHERS)
-    run_all([trials(options.variants, options.seeds)], work, file, options.processes)
-    text = "\n".join([f"# {__doc__}", *report(read_rows(file))])
+    done = [row["task"] for row in read_rows(file) if "error" not in row]
+    todo = [one for one in trials(options.variants, options.seeds) if asdict(one) not in done]
+    with (
+        Processes(run_safely, TEACHERS, options.processes) as processes,
+        progress(len(todo), "trials", 1) as advance,
+    ):
+        for row in processes.run(todo):
+            append_row(file, row)
+            advance()
+    rows = [row for row in read_rows(file) if "error" not in row]
+    text = "\n".join([f"# {__doc__}", *report(rows)])
     (options.output / "variants.md").write_text(text)
+    if len(rows) < len(done) + len(todo):
+        raise SystemExit(f"{len(done) + len(todo) - len(rows)} trials failed: see {file}.")

@@ -9,8 +9,8 @@ from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import StratifiedKFold
 
 from keras_fdkd import FrequencyDistiller
-from recipes.shared.experiment import UNLABELLED, Experiment, Samples
-from recipes.shared.training import train
+from keras_fdkd.study.labels import UNLABELLED
+from recipes.variants.place import Place
 
 SCHEDULES = {
     "rise": lambda progress: ops.minimum(1.0, 4.0 * progress),
@@ -142,20 +142,13 @@ def in_basis(model: keras.Model, matrix: np.ndarray) -> keras.Model:
     return keras.Model(model.input, {"features": feature, "logits": model.output})
 
 
-def cross_fitted(
-    experiment: Experiment,
-    modality: str,
-    samples: Samples,
-    validation: Samples,
-    seed: int,
-    folds: int = 3,
-) -> np.ndarray:
+def cross_fitted(place: Place, modality: str, folds: int = 3) -> np.ndarray:
     """Return logits of teachers that did not see the labels of what they judge.
 
     Without shuffling, a fold is a block of each class in the order of the data, which keeps most
     neighbours in time together. Samples without a label get the mean of all teachers.
     """
-    inputs, labels = samples.inputs[modality], samples.labels
+    inputs, labels = place.inputs[modality], place.labels
     labelled = np.flatnonzero(labels != UNLABELLED)
     made = []
     own = np.zeros(len(labels), int)
@@ -163,10 +156,9 @@ def cross_fitted(
         own[labelled[hidden]] = number
         kept = labels.copy()
         kept[labelled[hidden]] = UNLABELLED
-        keras.utils.set_random_seed(seed + number)
-        model = experiment.build(modality, inputs)
-        side = validation.inputs[modality], validation.labels
-        train(model, inputs, kept, side, None, epochs=experiment.epochs, seed=seed + number)
+        seed = place.seed + number
+        model = place.new_model(modality, seed)
+        place.train(model, inputs, modality, kept, seed)
         made.append(model.predict(inputs, batch_size=512, verbose=0))
     logits = np.mean(made, axis=0)
     logits[labelled] = np.stack(made)[own[labelled], labelled]

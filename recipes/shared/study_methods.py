@@ -1,4 +1,4 @@
-"""The methods that the recipe compares, beside no distillation."""
+"""The methods that recipes compare, beside no distillation."""
 
 from keras_fdkd.study import Method, methods
 from recipes.benchmark.methods import METHODS as BENCHMARKED

@@ -1,0 +1,1 @@
+"""Distillation on several devices or in several processes."""

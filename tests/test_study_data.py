@@ -1,0 +1,59 @@
+"""Hidden labels and batches of a study: the same for every method."""
+
+import numpy as np
+
+from keras_fdkd.study.batches import Batches, Pair
+from keras_fdkd.study.labels import UNLABELLED, Labels
+
+SIZE = 64
+
+
+def batches_of(x, labels, seed=0):
+    rows = np.arange(len(labels))
+    return Batches(x, rows, labels, labels != UNLABELLED, SIZE, seed)
+
+
+def test_hidden_labels_keep_the_proportions_of_the_classes():
+    labels = np.repeat(np.arange(3), [50, 30, 20]).astype("int32")
+    hidden = Labels(labels).hidden(np.arange(100), 10, seed=0)
+    assert [(hidden == label).sum() for label in (0, 1, 2, UNLABELLED)] == [5, 3, 2, 90]
+    kept = hidden != UNLABELLED
+    np.testing.assert_array_equal(hidden[kept], labels[kept])
+
+
+def test_an_epoch_reads_each_sample_once_in_an_order_of_its_own():
+    labels = np.arange(200).astype("int32")
+    batches = batches_of(Pair({"student": labels}), labels)
+    first = [batches[step] for step in range(len(batches))]
+    seen = np.concatenate([y for _, y in first])
+    assert len(seen) == len(set(seen)) == 200 // SIZE * SIZE
+    for x, y in first:
+        np.testing.assert_array_equal(x["student"], y)
+        np.testing.assert_array_equal(x["index"], y)
+    batches.on_epoch_end()
+    assert not np.array_equal(batches[0][1], first[0][1])
+    np.testing.assert_array_equal(batches_of(labels, labels)[0][1], first[0][1])
+
+
+def test_half_of_a_batch_is_labelled():
+    labels = np.full(200, UNLABELLED, "int32")
+    labels[:70] = 1
+    batches = batches_of(np.arange(200), labels)
+    counts = np.zeros(200, int)
+    for step in range(len(batches)):
+        rows, y = batches[step]
+        assert (y != UNLABELLED).sum() == SIZE // 2
+        np.add.at(counts, rows, 1)
+    assert counts[:70].sum() == 96  # in 3 batches, each from whole draws of 64 of the 70
+    assert counts[:70].max() == 2
+    assert counts[70:].max() == 1
+
+
+def test_no_sample_is_twice_in_a_batch():
+    labels = np.full(200, UNLABELLED, "int32")
+    labels[:7] = 1
+    batches = batches_of(np.arange(200), labels)
+    for step in range(len(batches)):
+        rows, y = batches[step]
+        assert len(rows) == len(set(rows)) == SIZE  # Unlabelled ones fill the rest.
+        assert (y != UNLABELLED).sum() == 7
