@@ -38,6 +38,17 @@ def full_precision(teacher: Any, student: Any) -> tuple[Any, Any]:
     return ops.stop_gradient(as_dtype(teacher, dtype)), as_dtype(student, dtype)
 
 
+def products_are_precise() -> bool:
+    """Whether products of float32 matrices keep all their bits.
+
+    On accelerators JAX and TensorFlow round the factors to TF32 or bfloat16 by default. PyTorch
+    does so only if it is told to.
+    """
+    if keras.config.backend() == "torch":
+        return True
+    return all(name.startswith("cpu") for name in keras.distribution.list_devices())
+
+
 def without_mean(x: Any, axis: Any) -> tuple[Any, Any]:
     """Return `x` minus its mean along `axis`, and that mean (axes kept).
 

@@ -57,3 +57,35 @@ def test_no_sample_is_twice_in_a_batch():
         rows, y = batches[step]
         assert len(rows) == len(set(rows)) == SIZE  # Unlabelled ones fill the rest.
         assert (y != UNLABELLED).sum() == 7
+
+
+def moved(sides, labels, rng):
+    """Adds the same number to both sides, and tells it in the labels."""
+    number = int(rng.integers(1000))
+    return {name: values + number for name, values in sides.items()}, labels + number
+
+
+def test_augmentation_is_the_same_for_every_method():
+    labels = np.arange(200).astype("int32")
+    rows = np.arange(200)
+    there = np.ones(200, bool)
+    given = {"augment": moved, "seed": 5}
+    pair = Batches(
+        Pair({"teacher": labels, "student": 2 * labels}), rows, labels, there, SIZE, **given
+    )
+    alone = Batches(2 * labels, rows, labels, there, SIZE, **given)
+    teacher = Batches(labels, rows, labels, there, SIZE, side="teacher", **given)
+    numbers = set()
+    for _ in range(2):
+        for step in (2, 0):  # Whatever is read first.
+            x, y = pair[step]
+            number = y[0] - x["index"][0]
+            numbers.add(int(number))
+            np.testing.assert_array_equal(x["teacher"], x["index"] + number)
+            np.testing.assert_array_equal(x["student"], 2 * x["index"] + number)
+            np.testing.assert_array_equal(alone[step][0], x["student"])
+            np.testing.assert_array_equal(teacher[step][0], x["teacher"])
+            np.testing.assert_array_equal(alone[step][1], y)
+        for batches in (pair, alone, teacher):
+            batches.on_epoch_end()
+    assert len(numbers) == 4  # batches and epochs differ

@@ -76,14 +76,12 @@ class BandPair:
         fits = mask is not None and len(mask.shape) == len(wanted.shape) - 1
         # `BandClassifier` refuses a mask of samples alone where there are positions.
         one = {"mask": mask} if fits else {}
-        two = {"mask": interleave([mask, mask])} if fits and self.align_heads else {}
         return {
             "bands": {band: (seen[band], made[band]) for band in self.frequency.bands},
             "mask": mask,
             "weight": weight,
             "align": {
-                # Both sides in one call.
-                band: head(interleave([seen[band], made[band]]), **two)
+                band: _judged(head, [seen[band], made[band]], one)
                 for band, head in self.align_heads.items()
             },
             "band_task": {
@@ -167,3 +165,12 @@ class BandPair:
             return bool(found)
         pairs = zip(found[0], positions, strict=False)
         return all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
+def _judged(head: BandClassifier, sides: list[Any], masked: dict[str, Any]) -> Any:
+    """Return the logits of both sides, interleaved, from one call."""
+    if head.positions is None:
+        # Pooled first: a copy of all positions would take longer than the classifier.
+        return head(interleave([head.pooled(side, **masked) for side in sides]))
+    mask = {name: interleave([value, value]) for name, value in masked.items()}
+    return head(interleave(sides), **mask)

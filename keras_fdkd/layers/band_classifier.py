@@ -77,7 +77,11 @@ class BandClassifier(keras.layers.Layer):
             for axis, size in enumerate(self.positions, 1):
                 logits = logits if size is None else resized(logits, axis, size)
             return logits
-        return self.dense.call(mean_over_positions(ops.relu(inputs), mask))
+        return self.dense.call(self.pooled(inputs, mask))
+
+    def pooled(self, inputs: Any, mask: Any = None) -> Any:
+        """Return what a classifier of whole samples judges, shape `(batch, channels)`."""
+        return mean_over_positions(ops.relu(inputs), mask)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         return None  # No positions are left.

@@ -1,11 +1,17 @@
 """Batches that are the same for every method."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_fdkd.study.rows import take
+
+#: `(sides, labels, rng) -> (sides, labels)`, see `keras_fdkd.study.Study`.
+Augment = Callable[
+    [dict[str, Any], np.ndarray, np.random.Generator], tuple[dict[str, Any], np.ndarray]
+]
 
 
 class Batches(keras.utils.PyDataset):
@@ -24,6 +30,8 @@ class Batches(keras.utils.PyDataset):
         seed: Seed of the order.
         weighted: Whether weights leave out samples whose labels are NaN, because a plain model does
             not do so by itself.
+        augment: See `keras_fdkd.study.Study`. Defaults to `None`.
+        side: What a plain model sees, `"teacher"` or `"student"`, for `augment`.
     """
 
     def __init__(
@@ -35,9 +43,12 @@ class Batches(keras.utils.PyDataset):
         batch_size: int,
         seed: int,
         weighted: bool = False,
+        augment: Augment | None = None,
+        side: str = "student",
     ) -> None:
         super().__init__()
         self.x, self.rows, self.labels, self.batch_size = x, rows, labels, batch_size
+        self.augment, self.side, self.seed, self.epoch = augment, side, seed, -1
         self.there = labelled
         self.weighted = weighted and labels.dtype.kind == "f" and not labelled.all()
         self._halves = [np.flatnonzero(labelled), np.flatnonzero(~labelled)]
@@ -49,6 +60,7 @@ class Batches(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         """Draw the order of the next epoch."""
+        self.epoch += 1
         labelled, unlabelled = self._halves
         some = len(labelled) if not len(unlabelled) else -(-self.batch_size // 2)
         some = min(self.batch_size, len(labelled), some)
@@ -67,9 +79,21 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, step: int) -> tuple[Any, ...]:
         places = self._order[step]
         labels = self.labels[places]
-        if isinstance(self.x, Pair):
-            return self.x.take(self.rows, places), labels
-        x = take(self.x, self.rows[places])
+        is_pair = isinstance(self.x, Pair)
+        x = (
+            self.x.take(self.rows, places)
+            if is_pair
+            else {self.side: take(self.x, self.rows[places])}
+        )
+        if self.augment is not None:
+            # Of this batch alone, so that every method sees the same, whatever was read before.
+            rng = np.random.default_rng([self.seed, self.epoch, step])
+            sides = {side: x[side] for side in ("teacher", "student") if side in x}
+            sides, labels = self.augment(sides, labels, rng)
+            x |= sides
+        if is_pair:
+            return x, labels
+        x = x[self.side]
         if not self.weighted:
             return x, labels
         # Keras divides by all samples, so those with labels weigh more, as in distillers.

@@ -52,6 +52,7 @@ def identity(work: Work) -> dict[str, Any]:
         "the first of seeds": work.seeds[0],
         "backend": keras.config.backend(),
         "dtype policy": keras.config.dtype_policy().name,
+        "augment": _said(work.augment),
     }
 
 
@@ -66,8 +67,9 @@ def check_identity(folder: Path, new: dict[str, Any], methods: dict[str, Any]) -
         return
     before = json.loads(file.read_text(encoding="utf-8"))
     same = json.loads(json.dumps(new))
-    then = before["identity"]  # Of earlier versions, some names are missing.
-    differing = [name for name, value in same.items() if then.get(name, value) != value]
+    # Of earlier versions, these are missing.
+    then = {"dtype policy": same["dtype policy"], "augment": _said(None), **before["identity"]}
+    differing = [name for name, value in same.items() if then.get(name) != value]
     known = before["methods"]
     methods = json.loads(json.dumps(methods))
     differing += [

@@ -83,6 +83,33 @@ def check_hidden(labels: Labels, loss: Any, are_hidden: bool) -> None:
         )
 
 
+def check_augment(work: Work) -> None:
+    """Raise unless `augment` returns batches like those it gets."""
+    if work.augment is None:
+        return
+    if work.is_recorded:
+        raise ValueError(
+            "`augment` changes what the teacher sees, so it needs a teacher that runs, and no "
+            "`RecordedTeacher`."
+        )
+    rows = work.splits[0].train[:2]
+    sources = {"teacher": work.teacher_inputs, "student": work.student_inputs}
+    sides = {side: take(source, rows) for side, source in sources.items()}
+    given = (sides, work.labels.values[rows])
+    for asked in (sides, *({side: values} for side, values in sides.items())):
+        batch = asked, given[1]
+        made = _tried("augment", work.augment, *batch, np.random.default_rng(0))
+        if _shapes(made) != _shapes(batch):
+            raise ValueError(
+                "`augment` must return `(sides, labels)` with the names and shapes that it got, "
+                f"{_shapes(batch)}. Received: {_shapes(made)}."
+            )
+
+
+def _shapes(batch: Any) -> Any:
+    return keras.tree.map_structure(np.shape, batch)
+
+
 def checked_protocol(work: Work) -> Protocol:
     """Try student, teacher and every method, and return the protocol with its score.
 

@@ -36,7 +36,7 @@ def _teacher(work: Work, run: Run) -> Row:
     rows = []
     for number, model in enumerate(work.new_teachers()):
         seed = work.teacher_seed(number)
-        rows.append(_alone(work, run, model, work.teacher_inputs, seed))
+        rows.append(_alone(work, run, model, TEACHER, seed))
         _save(model, work.teacher_file(run, number))
     means = {name: np.mean([row[name] for row in rows]) for name in ("score", "validation")}
     return {**rows[0], **{name: float(value) for name, value in means.items()}}
@@ -44,15 +44,19 @@ def _teacher(work: Work, run: Run) -> Row:
 
 def _student(work: Work, run: Run) -> Row:
     student = new_model(work.build_student, run.seed)
-    return _alone(work, run, student, work.student_inputs, run.seed)
+    return _alone(work, run, student, "student", run.seed)
 
 
-def _alone(work: Work, run: Run, model: keras.Model, source: Any, seed: int) -> Row:
+def _alone(work: Work, run: Run, model: keras.Model, side: str, seed: int) -> Row:
     """Train and test a model of one modality by itself."""
     split = work.splits[run.split]
+    source = work.teacher_inputs if side == TEACHER else work.student_inputs
     labels, labelled = work.kept_labels(run)
     size = work.protocol.batch_size
-    batches = Batches(source, split.train, labels, labelled, size, seed, weighted=True)
+    batches = Batches(
+        source, split.train, labels, labelled, size, seed,
+        weighted=True, augment=work.augment, side=side,
+    )  # fmt: skip
     outcome = train(model, batches, _fold(work, source, split.validation), work.protocol, seed)
     test = _fold(work, source, split.test)
     return _row(work, model, outcome, model.evaluate(test, verbose=0, return_dict=True))
@@ -113,14 +117,15 @@ def _candidate(
     outputs = before = None
     if work.is_recorded:
         sources["teacher_outputs"] = work.teacher_inputs
-    elif method.changes_teacher:
+    elif method.changes_teacher or work.augment is not None:
         sources["teacher"] = work.teacher_inputs
         # The next setting or method in this process gets the same object.
-        before = teacher.get_weights()
+        before = teacher.get_weights() if method.changes_teacher else None
     else:
         outputs = teacher_outputs(work, run, distiller, split.train)
     pair = Pair(sources, outputs)
-    batches = Batches(pair, split.train, labels, labelled, work.protocol.batch_size, run.seed)
+    size = work.protocol.batch_size
+    batches = Batches(pair, split.train, labels, labelled, size, run.seed, augment=work.augment)
     validation = _fold(work, work.student_inputs, split.validation)
     try:
         return student, train(distiller, batches, validation, work.protocol, run.seed)

@@ -21,6 +21,7 @@ from keras_fdkd.study.argument_checks import (
     check_several,
     check_splitter,
 )
+from keras_fdkd.study.batches import Augment
 from keras_fdkd.study.identity import (
     check_identity,
     identity,
@@ -31,6 +32,7 @@ from keras_fdkd.study.identity import (
 )
 from keras_fdkd.study.labels import Labels
 from keras_fdkd.study.model_checks import (
+    check_augment,
     check_hidden,
     check_teacher_argument,
     checked_protocol,
@@ -89,6 +91,11 @@ class Study:
             fold. Defaults to `None`.
         label_budgets: How many training samples keep their labels, `None` for all of them. All
             pairs stay: half of each batch has labels. Defaults to `(None,)`.
+        augment: Function `(sides, labels, rng) -> (sides, labels)` that changes a training batch,
+            for what both modalities and the labels of pixels must share, such as crops. `sides`
+            holds the batch of `"teacher"`, `"student"` or both; `rng` is a
+            `numpy.random.Generator`, the same for every method. The teacher then runs in each step.
+            Defaults to `None`: none, and changes of one side alone are layers of its model.
         seeds: Seeds of initial weights and batches, in each split. Defaults to `(0,)`.
         trials: Number of settings to try for each method with the first seed, see `Method`.
             Defaults to `3`.
@@ -147,6 +154,7 @@ class Study:
         validation: Any = 0.2,
         groups: np.ndarray | None = None,
         label_budgets: Sequence[int | None] = (None,),
+        augment: Augment | None = None,
         seeds: Sequence[int] = (0,),
         trials: int = 3,
         score: str | None = None,
@@ -197,8 +205,9 @@ class Study:
         work = Work(
             teacher_inputs, student_inputs, known, splits,
             build_student, build_teacher, teacher, ensemble, named_methods(methods),
-            protocol, trials, tuple(seeds), folder,
+            protocol, trials, tuple(seeds), folder, augment,
         )  # fmt: skip
+        check_augment(work)
         self._work = replace(work, protocol=checked_protocol(work))
         self.label_budgets = tuple(label_budgets)
         self.folder = folder

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_fdkd.ensemble import Ensemble
 from keras_fdkd.recorded_teacher import RecordedTeacher
+from keras_fdkd.study.batches import Augment
 from keras_fdkd.study.labels import Labels
 from keras_fdkd.study.method import Method
 from keras_fdkd.study.protocol import Protocol
@@ -59,6 +60,7 @@ class Work:
     trials: int
     seeds: tuple[int, ...]
     folder: Path
+    augment: Augment | None = None
 
     def kept_labels(self, run: Run) -> tuple[np.ndarray, np.ndarray]:
         """Return the training labels of a run, and which samples have some."""

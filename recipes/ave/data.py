@@ -22,8 +22,8 @@ from recipes.published.video import (
     stored_size,
 )
 
-SECONDS = 10
 LISTS = {"test": "testSet.txt", "validation": "valSet.txt", "train": "trainSet.txt"}
+# In the order of their first lines in testSet.txt, as published code numbers them.
 CLASSES = (
     "Church bell", "Male speech, man speaking", "Bark", "Fixed-wing aircraft, airplane",
     "Race car, auto racing", "Female speech, woman speaking", "Helicopter", "Violin, fiddle",
@@ -42,7 +42,9 @@ class Ave(ClipData):
     needed = (*LISTS.values(), "AVE|Audios", "AVE|Image-01-FPS-SE")
     published = {"train": 3339, "validation": 402, "test": 402}
     columns = {"audio": "AVE audio", "video": "AVE video"}
-    spectrogram = (257, 1 + (RATE * SECONDS - 512) // 159)
+    seconds = 10
+    # Windows of 512 samples that overlap by 353: one every 159.
+    spectrogram = (257, 1 + (RATE * seconds - 512) // 159)
     notes = (
         "The published training list shares clips with those of validation and test. They are left "
         "out of training, and so are repeats: figures are not those of the lists as they are.",
@@ -73,10 +75,14 @@ class Ave(ClipData):
         samples = read_sound(sound) if sound.exists() else read_video_sound(video)
         start, end = item.details["start"], item.details["end"]
         event = samples[start * RATE : end * RATE]
-        spectrogram = log_power(fitted(event if len(event) else samples, RATE * SECONDS))
+        # A clip may end before its event: then all of it is heard.
+        heard = fitted(event if len(event) else samples, RATE * self.seconds)
+        spectrogram = log_power(heard)
+        # Silence has no deviation to divide by.
+        spectrogram = (spectrogram - spectrogram.mean()) / (spectrogram.std() + 1e-9)
         size = stored_size(self.picture_size)
         return {
-            "audio": (spectrogram - spectrogram.mean()) / (spectrogram.std() + 1e-9),
+            **self.sound_arrays(heard, spectrogram),
             "video": clip_pictures(*self.pictures(item), size, FRAMES, (start, end)),
         }
 

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 # Compiled programs are the same for every seed: JAX keeps them on disk.
+# Before Keras is imported: JAX reads these variables once, when it is.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path("runs/cache/jax").absolute()))
+# By default it keeps no program that compiles within a second:
+# https://github.com/jax-ml/jax/pull/13039.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 from keras_fdkd.study import Method
@@ -73,6 +76,7 @@ def grid(options: argparse.Namespace) -> list[dict[str, Any]]:
                                 "seed": seed, "epochs": options.epochs,
                                 "base": ABLATED if part == "ablation" and not alone else "",
                             }  # fmt: skip
+                            # Each part has no distillation too: its rows are expected once.
                             found[json.dumps(task)] = task
     return list(found.values())
 
@@ -91,6 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
                 study = make_study(
                     experiment, direction, methods, seeds=options.seeds, budgets=budgets,
                     epochs=options.epochs or experiment.epochs, ensemble=teachers,
+                    # As many as the longest list, so that no candidate is left out.
                     trials=max(len(method.candidates) for method in methods.values()),
                     folder=options.output / "studies" / "-".join((name, *direction, part)),
                 )  # fmt: skip
@@ -101,6 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
                 for row in benchmark_rows(
                     study, experiment, direction, options.seeds, options.epochs, base
                 ):
+                    # The parts' rows of no distillation are the same task: the first stays.
                     rows.setdefault(json.dumps(row["task"]), row)
     text = "".join(json.dumps(row) + "\n" for row in rows.values())
     (options.output / "rows.jsonl").write_text(text)

@@ -135,6 +135,7 @@ def rank(results: Results) -> Ranking:
             )
         kept = [method for method in kept if method in here]
     seeds = [results.shared(kept, block)[1] for block in blocks]
+    # Reshaped, since without methods or blocks the array would lose an axis.
     accuracy = np.array(
         [
             [results.values(method, block, seeds=common).mean() for method in kept]
@@ -156,6 +157,7 @@ def cost(results: Results, method: str) -> list[float]:
     for block in results.blocks:
         seeds = results.runs(method, block).keys() & results.runs(NONE, block).keys()
         if seeds:
+            # Medians, since runs share a machine and some have to wait.
             mine, base = (
                 np.median(results.values(name, block, "seconds_per_step", seeds))
                 for name in (method, NONE)

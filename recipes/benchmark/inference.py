@@ -20,6 +20,7 @@ def bootstrap_interval(
     def mean(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
         return sum(w * sample.mean(axis) for w, sample in zip(shares, samples, strict=True))
 
+    # A fixed seed: the same rows give the same report.
     interval = stats.bootstrap(
         strata, mean, n_resamples=RESAMPLES, method="percentile", vectorized=True,
         rng=np.random.default_rng(0),
@@ -38,6 +39,7 @@ def rank_rows(scores: np.ndarray) -> np.ndarray:
     """Return the rank of each score in its row: 1 for the highest, ties share their mean."""
     if not scores.size:
         return np.zeros(scores.shape)
+    # Rounded, so that means tie that differ by rounding alone.
     return stats.rankdata(-np.round(scores, 9), axis=1)
 
 
@@ -55,6 +57,7 @@ def friedman(scores: np.ndarray) -> tuple[float, float]:
 
 def critical_distance(methods: int, blocks: int, level: float = LEVEL) -> float:
     """Return by how much two mean ranks must differ (Nemenyi test; Demšar, JMLR 2006)."""
+    # Demšar's critical values are those of the studentized range over the root of 2.
     q = stats.studentized_range.isf(level, methods, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(methods * (methods + 1) / (6 * blocks)))
 

@@ -38,6 +38,7 @@ def _rows(recipe: str, folder: Path) -> Iterator[tuple[str, ...]]:
     for file in sorted(folder.rglob("study.json")):
         results = Results.load(file.parent)
         teacher, student = file.parent.name.split("-")[:2]
+        # A recipe with several tasks has a folder for each.
         part = "" if file.parents[2] == folder else f" {file.parents[2].name}"
         for budget in results.budgets:
             lines = {line.method: line for line in results.summaries(budget)}

@@ -92,6 +92,7 @@ def plot_curves(panels: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[
     figure, axes = _panels(len(panels), 2.6)
     drawn = set().union(*panels.values())
     styles = {name: f"C{i}" for i, name in enumerate(names) if name in drawn}
+    # Not strict: axes fill whole rows, so there may be more of them.
     for axis, (title, curves) in zip(axes, panels.items(), strict=False):
         for name, values in curves.items():
             axis.plot(

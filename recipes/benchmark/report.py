@@ -122,6 +122,7 @@ def _write_csv(comparison: Comparison, file: Path) -> None:
     """Write a line for each method and setting; empty where there is no value."""
     results = comparison.results
     with file.open("w", newline="", encoding="utf-8") as stream:
+        # By default lines end as on Windows.
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow((
             "method", "experiment", "teacher", "student", "budget", "seeds",

@@ -72,6 +72,7 @@ class Results:
                 "All rows must have the same `epochs`. Keep those of one run of the benchmark. "
                 f"Received: epochs={sorted(epochs)}."
             )
+        # Students alone name no teacher: any two modalities are a setting to show them in.
         if not blocks:
             for (experiment, budget), modalities in alone.items():
                 for teacher, student in itertools.permutations(modalities, 2):

@@ -30,6 +30,7 @@ def benchmark_rows(
     results = study.results()
     for row in results.rows:
         run = row["run"]
+        # In the report, the teacher is the student alone of the other direction.
         if run["method"] == "teacher":
             continue
         alone = run["method"] == "none"

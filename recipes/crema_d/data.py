@@ -18,10 +18,10 @@ from recipes.published.layout import read_table
 from recipes.published.sound import RATE, fitted, log_power, read_sound
 from recipes.published.video import clip_pictures, stored_size
 
+# In the order in which published code numbers them.
 EMOTIONS = {
     "NEU": "neutral", "HAP": "happy", "SAD": "sad", "FEA": "fear", "DIS": "disgust", "ANG": "anger",
 }  # fmt: skip
-SECONDS = 3
 
 
 class CremaD(ClipData):
@@ -36,7 +36,9 @@ class CremaD(ClipData):
     needed = ("AudioWAV", "VideoFlash|Image-01-FPS", "train.csv", "test.csv")
     published = {"train": 6698, "test": 744}
     columns = {"audio": "CREMA-D audio", "video": "CREMA-D video"}
-    spectrogram = (257, 1 + (RATE * SECONDS - 512) // 159)
+    seconds = 3
+    # Windows of 512 samples that overlap by 353: one every 159.
+    spectrogram = (257, 1 + (RATE * seconds - 512) // 159)
     has_groups = True
     notes = (
         "The published split has the same 91 actors in training and test, so it does not tell how "
@@ -47,6 +49,7 @@ class CremaD(ClipData):
         findings = Findings()
         numbers = {emotion: number for number, emotion in enumerate(EMOTIONS)}
         items: dict[str, Item] = {}
+        # Test first: what it holds is left out of training.
         for split in ("test", "train"):
             file = self.root / f"{split}.csv"
             for line, cells in read_table(file):
@@ -68,9 +71,9 @@ class CremaD(ClipData):
         return Listing(list(items.values()), list(EMOTIONS.values()), findings)
 
     def decode(self, item: Item) -> dict[str, np.ndarray]:
-        samples = read_sound(*self.sounds(item))
+        samples = fitted(read_sound(*self.sounds(item)), RATE * self.seconds)
         pictures = clip_pictures(*self.pictures(item), stored_size(self.picture_size), FRAMES)
-        return {"audio": log_power(fitted(samples, RATE * SECONDS)), "video": pictures}
+        return {**self.sound_arrays(samples, log_power(samples)), "video": pictures}
 
     def sounds(self, item: Item) -> list[Path]:
         return [self.root / "AudioWAV" / f"{item.name}.wav"]

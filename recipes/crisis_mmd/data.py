@@ -34,6 +34,7 @@ COUNTS = {
     "humanitarian": {"train": 6126, "validation": 998, "test": 955},
     "informative": {"train": 9601, "validation": 1573, "test": 1534},
 }
+# Test first: what it holds is left out of the others.
 LISTS = {"test": "test", "validation": "dev", "train": "train"}
 FOLDER = "crisismmd_datasplit_agreed_label"
 TOKENS = 64
@@ -85,6 +86,7 @@ class CrisisMmd(PublishedData):
             file = self.root / FOLDER / f"task_{self.task}_text_img_agreed_lab_{part}.tsv"
             if not file.is_file():
                 raise FileNotFoundError(f"The list {file} is missing.")
+            # A tweet may begin with a quotation mark that nothing closes: it would swallow lines.
             lines = read_table(file, "\t", quoted=False)
             columns = {name: place for place, name in enumerate(next(lines)[1])}
             for line, cells in lines:
@@ -92,6 +94,8 @@ class CrisisMmd(PublishedData):
                 if len(cells) != len(columns):
                     findings.add("lines cannot be read, left out", told)
                     continue
+                # In these lists the labels of text and picture agree.
+                # A tweet may have several pictures, so the picture names the sample.
                 label, name = cells[columns["label_text"]], cells[columns["image_id"]]
                 if label not in numbers:
                     findings.add("lines have an unknown label, left out", f"{told} {label}")
@@ -118,6 +122,7 @@ class CrisisMmd(PublishedData):
     def inputs(self, modality: str, backbone: str, store: Store) -> Any:
         if modality == "image":
             return super().inputs(modality, backbone, store)
+        # Tokens depend on the backbone, so they are not prepared as pictures are.
         return text_inputs(backbone, [item.details["text"] for item in store.items], TOKENS)
 
     def build(self, modality: str, backbone: str, classes: int) -> keras.Model:
@@ -139,4 +144,5 @@ def mended(text: str) -> str:
     try:
         return text.encode("latin-1").decode("utf-8")
     except UnicodeError:
+        # A text that was right is not in Latin-1, or its bytes there are no UTF-8.
         return text

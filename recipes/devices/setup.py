@@ -9,6 +9,8 @@ import keras
 
 from keras_fdkd.processes import process
 
+# TensorFlow refuses a strategy that is made after other operations:
+# https://github.com/tensorflow/tensorflow/issues/30551.
 _WORKERS: list[Any] = []  # TensorFlow's strategy, which has to be made before all else
 
 
@@ -38,6 +40,7 @@ def start(devices: int) -> None:
 
             accelerated = torch.cuda.is_available()
             if accelerated:
+                # Otherwise every process would work on the first GPU.
                 torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
             torch.distributed.init_process_group("nccl" if accelerated else "gloo")
     elif backend == "jax" and devices > 1:

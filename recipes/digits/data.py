@@ -63,6 +63,7 @@ def load_digits_pair(folder: str | Path | None = None) -> DigitsData:
     return DigitsData(
         spoken=spoken,
         spoken_labels=labels.astype("int32"),
+        # scikit-learn's digits have values from 0 to 16.
         written=(pixels / 16).reshape(-1, 8, 8, 1).astype("float32"),
         written_labels=written_labels.astype("int32"),
     )

@@ -47,7 +47,7 @@ CLASSES = {
 }  # fmt: skip
 VOID = -1  # A pixel without a zone.
 WIDTH, HEIGHT = 2700, 1350  # Of the common grid: 8 minutes of arc, half of what the pictures have.
-TILE = (48, 64)
+TILE = (48, 64)  # Multiples of 16, which the U-Net needs.
 SOUTH = 1125  # The row of 60 degrees south: beyond it there is ice alone.
 LEAST_LAND = 0.3
 COLUMNS_A_BAND = 2  # 17 degrees of longitude.
@@ -81,7 +81,7 @@ def load_earth(folder: str | Path | None = None) -> EarthData:
             has land.
     """
     labels = _tiles(_labels(folder))
-    land = (labels > 0).mean(axis=(2, 3))
+    land = (labels > 0).mean(axis=(2, 3))  # 0 is the ocean, -1 no zone.
     rows, columns = np.nonzero(land >= LEAST_LAND)
     if not len(rows):
         raise ValueError(
@@ -100,6 +100,7 @@ def _labels(folder: str | Path | None) -> np.ndarray:
     """Return the climate of each point of the grid, int32, shape `(1350, 2700)`."""
     with packaged_file(ZONE_NAMES, folder).open(newline="", encoding="utf-8") as file:
         zones = {int(row["zoneNum"]): row["kg_zone"] for row in csv.DictReader(file)}
+    # One entry for each value of 8 bits: numbers without a name have no zone.
     of_zone = np.full(256, VOID, "int32")
     letters = list(CLASSES)
     for number, zone in zones.items():

@@ -56,6 +56,7 @@ def _bands(
     standardize: str | None = "variance",
     kind: type[FrequencyDistiller] = FrequencyDistiller,
 ) -> keras.Model:
+    # The same sum, so that rows differ in the split and not in the weight.
     low, high = (4.0, 0.0) if cutoff is None else (3.0, 1.0)
     return kind(
         teacher,
@@ -83,6 +84,7 @@ def _frequency(title: str, **options: Any) -> Method:
 #: By name, in the order of the tables.
 METHODS: dict[str, Method] = {
     "kd": methods["kd"],
+    # Large, since squares of parts of a unit vector are small; 1000 is as published.
     "at": Method(_attention, ({"weight": 1000.0}, {"weight": 100.0}), title="AT"),
     "feature_mse": _frequency("feature MSE", cutoff=None, standardize=None),
     "whole": _frequency("no split", cutoff=None),
@@ -90,6 +92,7 @@ METHODS: dict[str, Method] = {
     "space_half": _frequency("split over space at 1/2"),
     "space_three_quarters": _frequency("split over space at 3/4", cutoff=0.75),
     "shuffled": _frequency("split over shuffled positions at 1/2", kind=ShuffledDistiller),
+    # What `channels` is set beside: standardized as it is, so only the split differs.
     "channels_whole": _frequency("no split, channels standardized", cutoff=None, axis=CHANNELS),
     "channels": _frequency("split along channels at 1/2", axis=CHANNELS),
 }

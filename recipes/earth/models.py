@@ -6,6 +6,7 @@ from keras import layers
 FEATURE = "feature"
 WIDTHS = (16, 32, 48, 64)  # At strides 2, 4, 8 and 16.
 FEATURE_WIDTH = 48
+# What 0.99 does in few steps: https://github.com/keras-team/keras/issues/7177.
 MOMENTUM = 0.9  # Trainings are short: with 0.99 the averages would lag behind.
 
 

@@ -64,6 +64,7 @@ def draw_predictions(
     for place, (title, maps) in enumerate(columns.items()):
         axes[0, place].set_title(title, fontsize=8)
         for axis, tile in zip(axes[:, place], maps, strict=True):
+            # -1 would be drawn in the first colour, as ocean.
             shown = tile if tile.ndim == 3 else np.ma.masked_less(tile, 0)
             axis.imshow(shown, colors, vmin=-0.5, vmax=len(COLORS) - 0.5, interpolation="nearest")
             axis.set_axis_off()

@@ -60,6 +60,7 @@ def contrasts(results: Mapping[Direction, Results]) -> list[str]:
     head = [f"{a} → {b}, {'all' if n is None else n} labels" for (a, b), n in places]
     rows = []
     for (method, other), title in CONTRASTS.items():
+        # `--methods` may have left one of the pair out.
         if all({method, other} <= set(found.methods) for found in results.values()):
             gains = (results[d].gain(method, budget, over=other) for d, budget in places)
             rows.append((title, *(str(gain) or "-" for gain in gains)))

@@ -41,6 +41,7 @@ def compile_arguments() -> dict[str, Any]:
                 len(CLASSES),
                 name=SCORE,
                 ignore_class=VOID,
+                # Predictions are logits, not numbers of classes.
                 sparse_y_pred=False,
             )
         ],
@@ -124,6 +125,7 @@ def train_students(
     fit = {"epochs": epochs, "batch_size": BATCH_SIZE}
     protocol = Protocol.of(compile_arguments(), fit, SCORE, "max", missing=False)
     rows, validation, _ = split
+    # A study draws the labels that stay by the number of the split: here the first.
     labels = Labels(data.labels).hidden(rows, budget, 0)
     there = Labels(labels).labelled
     of_teacher, of_student = (data.pictures[modality] for modality in direction)
@@ -133,6 +135,7 @@ def train_students(
         held_out = InOrder(pictures, validation, data.labels[validation], BATCH_SIZE)
         train(trainer, batches, held_out, protocol, seed)
 
+    # The same seed for both students, so that they begin with the same weights.
     teacher, alone, student = (
         new_model(builder(data, direction[side]), seed) for side in (0, 1, 1)
     )

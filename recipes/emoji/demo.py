@@ -61,6 +61,7 @@ def make_study(data: EmojiData, seeds: Sequence[int], epochs: int) -> Study:
         methods=list(METHODS.items()),
         cv=[(one["train"], one["validation"], one["test"]) for one in folds],
         label_budgets=[LABELS],
+        # The package's defaults: nothing is tuned.
         trials=1,
         compile=compile_arguments(),
         fit={"epochs": epochs, "batch_size": BATCH_SIZE},

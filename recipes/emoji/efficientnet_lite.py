@@ -48,6 +48,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
             "PyTorch is needed to read the pretrained weights, whichever backend Keras runs on. "
             "Run `pip install torch`."
         ) from error
+    # `weights_only`: a pickle may run code, and this one may hold tensors alone.
     state = torch.load(path, map_location="cpu", weights_only=True)
     return {name: value.numpy() for name, value in state.items()}
 
@@ -83,12 +84,14 @@ def efficientnet_lite0(state: dict[str, np.ndarray], keras_hub: Any) -> keras.Mo
     )
     _fill(backbone, state)
     inputs = keras.Input((None, None, 3))
+    # (x - 127) / 128, as the weights were trained.
     x = backbone(keras.layers.Rescaling(1 / 128, -127 / 128)(inputs))
     outputs = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, outputs, name="efficientnet_lite0")
 
 
 def _fill(backbone: keras.Model, state: dict[str, np.ndarray]) -> None:
+    # PyTorch counts the batches of each normalization; Keras has no such variable.
     left = {n for n in state if not n.startswith("_fc.") and not n.endswith("num_batches_tracked")}
     blocks: dict[str, int] = {}  # "2a", "2b", ... are numbered through in the file.
     for variable in backbone.variables:
@@ -106,5 +109,6 @@ def _fill(backbone: keras.Model, state: dict[str, np.ndarray]) -> None:
             depthwise = layer.startswith("dwconv")
             value = value.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
         variable.assign(value)
+    # A wrong name in `LAYERS` would leave arrays unused.
     if left:
         raise ValueError(f"The weights must be those of EfficientNet-Lite0. Too many: {left}.")

@@ -79,6 +79,7 @@ def text_backbone() -> tuple[keras.Model, Callable[[list[str]], dict[str, np.nda
     `(batch, 32)`. It averages over the tokens and scales to unit length, as it was trained to.
     """
     folder = str(packaged_file(TEXT).parent)
+    # Another vocabulary or pooling would change the features without an error.
     for name, sha256 in TEXT_SETTINGS.items():
         packaged_file(TEXT._replace(inside=f"model/{name}", sha256=sha256))
     models = _keras_hub().models
@@ -139,6 +140,7 @@ def main() -> None:
         checks.append(_check(f"picture of {size} by {size}", found, np.array(reference)))
     state = read_torch(packaged_file(PICTURES))
     for name, wanted in SAMPLES.items():
+        # The middle square of 427 x 640 pixels.
         middle = Image.fromarray(load_sample_image(name)[:, 106:533])
         picture = np.asarray(middle.resize((224, 224), Image.Resampling.BICUBIC))
         features = model.predict(picture[None], verbose=0)

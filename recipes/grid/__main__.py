@@ -32,6 +32,7 @@ _DIRECTIONS = ("sound-mouth", "mouth-sound")
 def main(arguments: list[str] | None = None) -> Path:
     """Run the studies and return the path of their report; or prepare the data for them."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Before the parser of the study, which would refuse the options of `prepare`.
     if arguments[:1] == ["prepare"]:
         return prepare.main(arguments[1:])
     parser = study_parser("grid", __doc__)

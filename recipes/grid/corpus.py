@@ -50,6 +50,7 @@ class Clip:
 def find_speakers(folder: Path) -> list[str]:
     """Return the names of the folders that hold `.mpg` files, directly or in folders of theirs."""
     found = {path.relative_to(folder).parts[0] for path in folder.rglob("*.mpg")}
+    # A clip in the folder of the corpus itself is of no speaker.
     return sorted(name for name in found if (folder / name).is_dir())
 
 

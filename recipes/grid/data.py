@@ -98,5 +98,6 @@ def _padded(
             f"Received: {lengths.sum()} steps in all for {len(joined)}."
         )
     frames = np.zeros((len(lengths), lengths.max(), *joined.shape[1:]), joined.dtype)
+    # NumPy fills a mask row by row, the order in which the sequences stand.
     frames[np.arange(lengths.max()) < lengths[:, None]] = joined
     return {"frames": frames, "length": lengths}

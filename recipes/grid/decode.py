@@ -49,6 +49,7 @@ def read_mouth(path: Path, box: Box) -> np.ndarray:
     Raises:
         ValueError: If ffmpeg cannot read them.
     """
+    # `exact`: FFmpeg rounds a box to the pixels of colour, which are twice as large.
     crop = f"crop={box.width}:{box.height}:{box.left}:{box.top}:exact=1"
     filters = f"fps={FRAMES_PER_SECOND},{crop},scale={WIDTH}:{HEIGHT}:flags=area,format=gray"
     raw = _decode(path, "-an", "-vf", filters, "-f", "rawvideo")
@@ -78,7 +79,9 @@ def read_sound(path: Path) -> np.ndarray:
 
 def _decode(path: Path, *options: str) -> bytes:
     """Return what ffmpeg writes to its standard output."""
+    # `-xerror`: a damaged clip ends with an error, instead of being read in part.
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-xerror"]
+    # Absolute, since a name with a dash in front would be an option.
     command += ["-i", str(path.absolute()), *options, "-"]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_SECONDS)  # nosec B603

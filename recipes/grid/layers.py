@@ -52,6 +52,7 @@ class MeanSubtraction(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.supports_masking = True
+        # A layer inside another has the global policy unless it is told its own.
         self.mean = keras.layers.GlobalAveragePooling1D(keepdims=True, dtype=self.dtype_policy)
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
@@ -90,6 +91,7 @@ class BlankPadding(keras.layers.Layer):
     def call(self, inputs: Any, mask: Any = None) -> Any:
         if mask is None:
             return inputs
+        # `keras.losses.CTC` takes class 0 for the blank.
         blank = ops.arange(inputs.shape[-1]) == 0
         padding = ops.cast(ops.where(blank, 0.0, _FAR), inputs.dtype)
         return ops.where(ops.expand_dims(mask, -1), inputs, padding)

@@ -23,6 +23,7 @@ def word_error_rate(y_true: Any, y_pred: Any) -> Any:
     """
     y_true = ops.cast(y_true, "int32")
     best = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
+    # -1 is no word, so the first step repeats nothing.
     before = ops.pad(best[:, :-1], [[0, 0], [1, 0]], constant_values=-1)
     kept = ops.logical_and(best != 0, best != before)
     # Of what was heard before each of `steps + 1` places.

@@ -130,6 +130,7 @@ def _joined(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
         "video_length": np.array([len(row["video"]) for row in rows], "int16"),
         "audio": np.rint((audio - low) / max(high - low, 1e-6) * 255).astype("uint8"),
         "audio_length": np.array([len(row["audio"]) for row in rows], "int16"),
+        # With these, the bytes can be made decibels again.
         "audio_scale": np.array([low, high], "float32"),
         "words": np.array([row["words"] for row in rows], "uint8"),
         "vocab": np.array(VOCABULARY),

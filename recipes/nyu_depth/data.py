@@ -7,9 +7,11 @@ or  RGB/<i>.jpg  Depth/<i>.npy  Label/<i>.png  train.txt  test.txt
 Distances are metres. Labels are 1 to 40, and 0 for pixels without a class, which are -1 here.
 """
 
+import argparse
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -17,11 +19,13 @@ import numpy as np
 from PIL import Image
 from scipy.io import loadmat
 
+from keras_fdkd.study.batches import Augment
 from recipes.published.data_set import PublishedData
 from recipes.published.findings import Findings
 from recipes.published.items import Item, Listing
 from recipes.published.layout import read_table
 from recipes.published.models import segmenter
+from recipes.published.random_scale_crop import RandomScaleCrop
 from recipes.published.store import Fields
 from recipes.published.video import read_picture
 
@@ -49,9 +53,30 @@ class NyuDepth(PublishedData):
     size = (480, 640)
     has_pixels = True
     notes = (
-        "DeepLabV3+; the paper does not say on which encoder, nor its schedule for these data. "
-        "Pictures are neither scaled nor cut at random here, which others do.",
+        "DeepLabV3+; the paper does not say on which encoder, nor its schedule for these data.",
     )
+
+    def __init__(
+        self, folder: Path, size: tuple[int, int] | None = None, is_augmented: bool = True
+    ) -> None:
+        super().__init__(folder, size)
+        self.is_augmented = is_augmented
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--no-augmentation",
+            action="store_true",
+            help="train on scenes as they are; else scaled by 0.5 to 1.75, cut and mirrored at "
+            "random, which runs the teacher in every step",
+        )
+
+    @classmethod
+    def own_options(cls, options: argparse.Namespace) -> dict[str, Any]:
+        return {"is_augmented": not options.no_augmentation}
+
+    def augment(self) -> Augment | None:
+        return RandomScaleCrop() if self.is_augmented else None
 
     @cached_property
     def _is_whole(self) -> bool:
@@ -67,6 +92,7 @@ class NyuDepth(PublishedData):
         """Return the scenes of `splits.mat`, which counts them from 1."""
         splits = loadmat(self.root / "splits.mat")
         return [
+            # A plain `int`: items are kept as JSON, which takes no numbers of NumPy.
             Item(f"{number - 1:04d}", -1, split, details={"row": int(number) - 1})
             for split, key in (("train", "trainNdxs"), ("test", "testNdxs"))
             for number in splits[key].ravel().astype(int)
@@ -74,6 +100,7 @@ class NyuDepth(PublishedData):
 
     def _of_lists(self, findings: Findings) -> list[Item]:
         items: dict[str, Item] = {}
+        # Test first: what it holds is left out of training.
         for split in ("test", "train"):
             file = self.root / f"{split}.txt"
             for line, cells in read_table(file, "\t", quoted=False):
@@ -93,13 +120,15 @@ class NyuDepth(PublishedData):
         size = self.picture_size
         return {
             "rgb": ((*size, 3), "uint8"),
+            # Up to 10 m, where half precision is within 4 mm.
             "depth": ((*size, 1), "float16"),
             "labels": (size, "int8"),
         }
 
     def decode(self, item: Item) -> dict[str, np.ndarray]:
         rgb, depth, labels = self._of_scene(item) if self._is_whole else self._of_files(item)
-        size = self.picture_size[::-1]
+        size = self.picture_size[::-1]  # Pillow takes the width first.
+        # Nearest pixels: a mean of two distances is no surface, one of two classes no class.
         distances = Image.fromarray(depth.astype("float32")).resize(size, Image.Resampling.NEAREST)
         classes = Image.fromarray(labels.astype("uint8")).resize(size, Image.Resampling.NEAREST)
         return {
@@ -112,6 +141,8 @@ class NyuDepth(PublishedData):
         """Read one scene out of the file of all, whose axes are MATLAB's."""
         row = item.details["row"]
         try:
+            # Opened for each scene, since an open file cannot go to another process:
+            # https://github.com/h5py/h5py/issues/531. Read by rows, since the whole is 2.8 GB.
             with h5py.File(self.root / WHOLE) as file:
                 rgb, depth, labels = (file[key][row] for key in ("images", "depths", "labels"))
         except (OSError, KeyError, IndexError) as error:
@@ -132,6 +163,7 @@ class NyuDepth(PublishedData):
                 labels = np.asarray(picture)
         except (OSError, ValueError) as error:
             raise ValueError(f"Scene {item.name} cannot be read: {error}") from error
+        # A map of the 894 raw labels, or in colours, must not pass for classes.
         if labels.ndim != 2 or labels.max() > len(CLASSES) or depth.shape != labels.shape:
             raise ValueError(
                 f"Scene {item.name} must have labels of 0 to {len(CLASSES)}, one per distance. "

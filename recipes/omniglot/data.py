@@ -63,6 +63,7 @@ def load_omniglot(folder: str | Path, alphabets: Sequence[str] = ALPHABETS) -> O
     of_character, which = np.unique(
         [name.split("/")[0] for name in characters], return_inverse=True
     )
+    # All layouts of the files get one order, since a split is rows.
     rows = np.lexsort((found.drawers, labels))
     paths, lengths = padded_paths([found.paths[row] for row in rows])
     return OmniglotData(

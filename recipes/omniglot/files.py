@@ -67,6 +67,7 @@ def _packed(file: Path, alphabets: Sequence[str]) -> Drawings:
     with np.load(file, allow_pickle=False) as arrays:
         names = arrays["characters"][arrays["character"]]
         rows = np.flatnonzero(np.isin(arrays["alphabets"][arrays["alphabet"]], alphabets))
+        # `count`: a row of 105 bits fills 14 bytes, whose last 7 bits are no pixels.
         ink = np.unpackbits(arrays["image_bits"][rows], axis=-1, count=SIDE).astype(bool)
         ends = np.cumsum(arrays["stroke_length"], dtype="int64")
         paths = np.split(arrays["stroke"], ends[:-1])
@@ -118,6 +119,7 @@ def _contents(folder: Path, top: str, suffix: str, alphabets: Sequence[str]) -> 
     if not (folder / f"{top}.zip").is_file():
         return {}
     with zipfile.ZipFile(folder / f"{top}.zip") as archive:
+        # The published archives hold the folder itself.
         found = {name.removeprefix(f"{top}/"): name for name in archive.namelist()}
         return {
             name.removesuffix(suffix): archive.read(whole)

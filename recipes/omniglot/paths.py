@@ -34,8 +34,10 @@ def path_steps(path: np.ndarray, steps: int = STEPS) -> np.ndarray:
     starts = np.cumsum([0, *map(len, drawn[:-1])])
     points = np.concatenate(drawn)
     pen = np.ones(len(points))
+    # To the first point of a further stroke the pen came through the air.
     pen[starts[1:]] = -1.0
     low, high = points[:, :2].min(0), points[:, :2].max(0)
+    # A dot has no size to divide by.
     place = (points[:, :2] - (low + high) / 2) / max(1.0, (high - low).max())
     moved = np.diff(place, axis=0, prepend=place[:1])
     time = np.log1p(np.clip(np.diff(points[:, 2], prepend=points[0, 2]), 0.0, _PAUSE))

@@ -52,6 +52,7 @@ def train(folder: Path, steps: int) -> None:
     start = folder / "start.keras"  # with the teacher
     if not start.exists():
         distiller.save(start)
+    # The one that made the file too: all begin with what it holds.
     distiller.load_weights(start)
     # At a rate of 0.01 this would measure ReLUs that flip: moving the initial weights by 1e-7, on
     # one and the same backend, changes the final ones by up to 1.3e-2 (5 trials, TensorFlow).
@@ -68,10 +69,13 @@ def train(folder: Path, steps: int) -> None:
         )
         losses.append(float(logs["loss"]))
         times.append(time.perf_counter() - begin)
+        # Else the next loss is a mean over batches:
+        # https://github.com/keras-team/keras/pull/22617.
         distiller.reset_metrics()
     weights = {f"w{i}": np.asarray(w) for i, w in enumerate(distiller.student.get_weights())}
     name = keras.config.backend()
     np.savez(folder / f"{name}.npz", **weights)
+    # The first step compiles.
     result = {"losses": losses, "milliseconds": 1e3 * float(np.median(times[1:]))}
     (folder / f"{name}.json").write_text(json.dumps(result))
 

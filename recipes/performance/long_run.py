@@ -59,6 +59,7 @@ def summarize(bytes_used: list[int], milliseconds: list[float]) -> Summary:
         )
     settled, *later = bytes_used[SETTLED // EVERY - 1 :]
     quarter = count // 4
+    # The first quarter holds the compilation.
     second = float(np.median(milliseconds[quarter : 2 * quarter]))
     last = float(np.median(milliseconds[-quarter:]))
     return Summary(
@@ -86,10 +87,12 @@ def resident_memory() -> int:
     """Return the bytes of memory that this process holds; where only a peak is known, the peak."""
     statm = Path("/proc/self/statm")
     if statm.exists():
+        # Pages: the first number counts reserved ones too, the second those in memory.
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, Linux kilobytes.
     return peak if sys.platform == "darwin" else 1024 * peak
 
 

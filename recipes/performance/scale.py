@@ -88,6 +88,7 @@ def measure(rows: int, index_rows: int, size: int, batch: int) -> Measured:
             for keys in rng.integers(0, len(store.keys), size=(300, batch)).astype("uint64")
         ]
         large = OutputStore(folder / "index")
+        # In random order, as hashes are: keys in order would be sorted faster.
         keys = rng.permutation(index_rows).astype("uint64")
         with large.writing():
             large.append(keys, keys, {"features": np.zeros(index_rows, "float16")})
@@ -129,6 +130,7 @@ def stages(assumed: Assumed, measured: Measured, accelerators: int) -> dict[str,
     decoding = {"decoding clips": each * a.decode_seconds / a.cores}
     running = {"teacher": each * a.teacher_gigaflop / 1e3 / a.teraflops}
     student = {
+        # The backward pass takes about twice the forward one.
         "student": each * 3 * a.student_gigaflop / 1e3 / a.teraflops,
         # Each weight goes out and comes in about twice in a ring.
         "averaging gradients": steps * 2 * 4 * a.student_parameters / 1e9 / a.network_gigabytes,
@@ -179,6 +181,7 @@ def report(assumed: Assumed, measured: Measured) -> list[str]:
         cells = []
         for plan in plans.values():
             slowest = [max(plan[phase].values()) for phase in phases]
+            # The pass that caches runs once.
             cells.append(_time(sum(slowest[:-1]) + assumed.epochs * slowest[-1]))
         totals.append((f"{assumed.epochs} epochs, {'cached' if cached else 'not cached'}", *cells))
     head = [f"{n} accelerators" for n in ACCELERATORS]

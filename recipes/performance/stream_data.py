@@ -26,6 +26,7 @@ def write_shards(
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = [folder / f"watch-{n:03}-of-{shards:03}.array_record" for n in range(shards)]
+    # Grain requires groups of one record for random access to be fast, and logs an error else.
     writers = [ArrayRecordWriter(str(name), "group_size:1") for name in names]
     count = 0
     for series, label, subject in load_series(data):

@@ -22,6 +22,7 @@ def run_worker(module: str, *arguments: str, **environment: str) -> Any:
     done = subprocess.run(  # No shell.  # nosec B603
         command, env=environment, check=True, stdout=subprocess.PIPE, text=True
     )
+    # Libraries print as well: the figures come last.
     return json.loads(done.stdout.rpartition(_MARK)[2])
 
 

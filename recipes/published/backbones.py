@@ -1,10 +1,12 @@
 """KerasHub's backbones by name: architectures without weights, presets, and local folders."""
 
+import functools
 from typing import Any
 
 import keras
 from keras import ops
 
+# KerasHub has these numbers in its presets alone, and would download one to read them.
 _RESNET: dict[str, Any] = {
     "input_conv_filters": [64],
     "input_conv_kernel_sizes": [7],
@@ -35,6 +37,7 @@ _MOBILENET_V3_SMALL: dict[str, Any] = {
 }
 #: Without pretrained weights; any other name is a preset of KerasHub or a local folder.
 ARCHITECTURES = (*_RESNETS, "mobilenet_v3_small")
+_ENCODED = "encoder_sequence_output"
 
 
 def image_backbone(name: str, shape: tuple[int, int, int]) -> keras.Model:
@@ -44,6 +47,7 @@ def image_backbone(name: str, shape: tuple[int, int, int]) -> keras.Model:
         name: One of `ARCHITECTURES`, the name of a preset, or the folder of one.
         shape: Of a picture. A preset decides by itself how many channels it takes.
     """
+    # Imported in functions: `--check` and `prepare` run without KerasHub, which is an extra.
     import keras_hub
 
     if name in _RESNETS:
@@ -58,6 +62,48 @@ def text_backbone(name: str) -> keras.Model:
     import keras_hub
 
     return keras_hub.models.Backbone.from_preset(name)
+
+
+# Cached, since `_heard` of `clip_data` asks for it in every batch.
+@functools.lru_cache(maxsize=2)
+def sound_converter(name: str) -> keras.Layer | None:
+    """Return what turns waveforms into the inputs of an audio backbone; `None` for any other.
+
+    Args:
+        name: See `image_backbone`.
+    """
+    import keras_hub
+
+    if name in ARCHITECTURES:
+        return None
+    try:
+        return keras_hub.layers.AudioConverter.from_preset(name)
+    except ValueError:  # KerasHub has no such layer for this kind of backbone.
+        return None
+
+
+def sound_encoder(name: str) -> tuple[keras.Model, dict[str, tuple[int | None, ...]]]:
+    """Return the encoder of an audio backbone, and the shape of each of its inputs by name.
+
+    Args:
+        name: Preset, or the folder of one: Whisper, Moonshine.
+
+    Raises:
+        ValueError: If the backbone has no encoder of sounds.
+    """
+    import keras_hub
+
+    whole = keras_hub.models.Backbone.from_preset(name)
+    outputs = whole.output if isinstance(whole.output, dict) else {}
+    if _ENCODED not in outputs:
+        raise ValueError(
+            f"'{name}' must be an audio backbone with an encoder, such as Whisper or Moonshine. "
+            f"Received: {type(whole).__name__}, whose outputs are {sorted(outputs)}."
+        )
+    # Without the decoder, which would want tokens of a text.
+    inputs = {key: one for key, one in whole.input.items() if key.startswith("encoder")}
+    encoder = keras.Model(inputs, outputs[_ENCODED], name=whole.name)
+    return encoder, {key: tuple(one.shape[1:]) for key, one in inputs.items()}
 
 
 def text_inputs(name: str, texts: list[str], length: int) -> dict[str, Any]:

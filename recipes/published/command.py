@@ -59,6 +59,7 @@ def run_published(
     store = open_store(data, options.prepared, listing)
     if options.step == "prepare":
         prepare(data, store, options.processes)
+        # It tells what is broken; whether that is too much, `run` decides.
         rows, findings = usable(store, limit=1.0)
         print("\n".join([f"{len(rows)} samples are there.", *findings.lines()]))
         return
@@ -69,6 +70,7 @@ def parse(
     kind: type[PublishedData], description: str | None, arguments: list[str] | None
 ) -> argparse.Namespace:
     """Return the command line's options."""
+    # No default, so that `--splits` beside the published split can be refused.
     parser = study_parser(kind.name, description, argparse.SUPPRESS)
     add_preparing(parser, kind)
     add = parser.add_argument
@@ -159,6 +161,7 @@ class _Runs:
         options, data = self.options, self.data
         items = [self.store.items[row] for row in rows]
         splits = data.split(items, options.split, options.splits)
+        # `split` counts the usable samples alone, the store all of them.
         splits = [tuple(rows[fold] for fold in split) for split in splits]
         is_published = "validation" in data.published and options.split == "published"
         there = folds(splits, protocol, len(self.store.items), is_published)
@@ -174,7 +177,9 @@ class _Runs:
             build_student=student["build"],
             methods=list(methods.items()),
             cv=there.splits,
+            augment=data.augment(),
             seeds=options.seeds,
+            # By the paper's protocol a method has the weight of its source: its first setting.
             trials=1 if protocol == PAPER else options.trials,
             compile=compile_arguments(len(self.listing.classes), data.has_pixels),
             fit=fit_arguments(epochs, options.batch_size),
@@ -217,5 +222,8 @@ class _Runs:
             "test set is reported, as in the paper. (The paper takes the best of three heads too; "
             "here it is the main one's.) Such a figure is too good.",
             "- The teacher sees each training sample once, as in a test, and its outputs are "
-            "saved; the paper's teacher sees the sample augmented anew each time.",
+            "saved; the paper's teacher sees the sample augmented anew each time."
+            if data.augment() is None
+            else "- Samples are scaled, cut and mirrored at random while training, alike for "
+            "teacher, student and labels.",
         ]

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from keras_fdkd.study.batches import Augment
 from recipes.published.items import SPLITS, Item, Listing
 from recipes.published.layout import find_root
 from recipes.published.store import Fields, Store
@@ -103,6 +104,10 @@ class PublishedData(ABC):
         """Return the arguments that these options give to the class."""
         return {}
 
+    def augment(self) -> Augment | None:
+        """Return what changes both modalities and the labels of a training batch alike: nothing."""
+        return None
+
     def split(self, items: Sequence[Item], kind: str, count: int) -> list[Rows]:
         """Return rows of training, validation and test.
 
@@ -120,6 +125,8 @@ class PublishedData(ABC):
         if not len(chosen):
             labels = np.array([items[row].label for row in train])
             counts = np.unique(labels, return_counts=True)[1]
+            # scikit-learn refuses to stratify by a class of one sample,
+            # or into a part that is smaller than the number of classes.
             enough = counts.min() > 1 and len(labels) > 7 * len(counts)
             train, chosen = train_test_split(
                 train, test_size=1 / 7, stratify=labels if enough else None, random_state=0

@@ -53,6 +53,7 @@ def read_table(
         quoted: Whether a cell may stand in quotes, with delimiters inside.
     """
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    # A wrong byte spoils a letter, not the whole list.
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
         for cells in reader:

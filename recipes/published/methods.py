@@ -41,6 +41,7 @@ _MSE = Method(
 )
 #: By name, in the paper's order; the last are this package's own.
 METHODS: dict[str, Method] = {
+    # What compares logits alone needs no features.
     "kd": methods["kd"],
     "dist": methods["dist"],
     "dkd": methods["dkd"],

@@ -5,8 +5,14 @@ see `with_features`.
 """
 
 import keras
+from keras import ops
 
-from recipes.published.backbones import image_backbone, text_backbone, without_activation
+from recipes.published.backbones import (
+    image_backbone,
+    sound_encoder,
+    text_backbone,
+    without_activation,
+)
 from recipes.published.random_resized_crop import RandomResizedCrop
 from recipes.published.random_slice import RandomSlice
 
@@ -60,6 +66,24 @@ def sound_model(
     return _pooled(inputs, x, inner, classes, "sound")
 
 
+def heard_model(classes: int, backbone: str) -> keras.Model:
+    """Return a classifier of sounds by the mean over time of an audio backbone's encoder.
+
+    Args:
+        classes: Number of classes.
+        backbone: See `recipes.published.backbones.sound_encoder`.
+    """
+    encoder, shapes = sound_encoder(backbone)
+    masks = [name for name in shapes if name.endswith("mask")]
+    # Whisper calls it `encoder_features`, Moonshine `encoder_input_values`.
+    [features] = [name for name in shapes if name not in masks]
+    inputs = keras.Input(shapes[features], name="sound")
+    # All clips are of one length, so nothing is padding.
+    there = {name: ops.ones_like(inputs[..., 0], dtype="bool") for name in masks}
+    x = keras.layers.GlobalAveragePooling1D(name="pooled")(encoder({features: inputs, **there}))
+    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name="sound")
+
+
 def text_model(classes: int, backbone: str, length: int) -> keras.Model:
     """Return a classifier of texts by the first token of a backbone's last layer.
 
@@ -78,6 +102,7 @@ def text_model(classes: int, backbone: str, length: int) -> keras.Model:
     last = output["sequence_output"] if isinstance(output, dict) else output
     inner = keras.Model(inner.input, last, name=inner.name)
     sequence = inner(inputs if isinstance(inner.input, dict) else inputs["token_ids"])
+    # The rate that BERT is fine-tuned with (Devlin et al., NAACL 2019).
     first = keras.layers.Dropout(0.1)(sequence[:, 0])
     return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(first), name="text")
 
@@ -98,6 +123,7 @@ def segmenter(shape: tuple[int, int, int], classes: int, backbone: str, name: st
     if shape[-1] == 3:
         x = _normalized(x)
     else:
+        # Distances have no fixed scale as colours do: the training batches tell it.
         x = keras.layers.BatchNormalization(center=False, scale=False, name="scale")(x)
         x = keras.layers.Concatenate()([x, x, x])
     encoder = image_backbone(backbone, (*shape[:2], 3))
@@ -105,6 +131,7 @@ def segmenter(shape: tuple[int, int, int], classes: int, backbone: str, name: st
         encoder,
         spatial_pyramid_pooling_key="P5",
         low_level_feature_key="P2",
+        # From P5, a 32nd of the picture's size, to P2, a quarter.
         upsampling_size=8,
         dilation_rates=[6, 12, 18],
         image_shape=(*shape[:2], 3),
@@ -149,6 +176,7 @@ def _pooled(
     name: str,
 ) -> keras.Model:
     inner, activation = without_activation(backbone)
+    # Last layers have other names in other backbones: this one marks the place.
     x = keras.layers.Identity(name=COMPARED)(inner(x))
     if activation is not None:
         x = activation(x)

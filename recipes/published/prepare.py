@@ -47,6 +47,7 @@ def _read(work: _Work, row: int) -> None:
     try:
         arrays = work.data.decode(work.store.items[row])
     except ValueError as error:
+        # Videos vanish, so files may be missing: the row is marked, and the others are read.
         print(error)
         arrays = None
     work.store.write(row, arrays)

@@ -32,6 +32,7 @@ def rate(epoch: int, epochs: int) -> float:
 def compile_arguments(classes: int, has_pixels: bool) -> dict[str, Any]:
     """Return what models are compiled with; -1 labels no pixel and no sample."""
     if has_pixels:
+        # `sparse_y_pred=False`: predictions are logits, not numbers of classes.
         score = keras.metrics.MeanIoU(
             classes, name="mean_iou", ignore_class=-1, sparse_y_pred=False
         )

@@ -49,6 +49,7 @@ class RandomResizedCrop(keras.layers.Layer):
         def drawn(low: float, high: float) -> Any:
             return keras.random.uniform((count,), low, high, seed=self.draws)
 
+        # Even in the logarithm, so that tall and wide parts are equally likely.
         area, ratio = drawn(*AREA), ops.exp(drawn(*map(math.log, RATIO)))
         tall = ops.minimum(ops.sqrt(height * width * area / ratio), height)
         wide = ops.minimum(ops.sqrt(height * width * area * ratio), width)
@@ -61,6 +62,7 @@ class RandomResizedCrop(keras.layers.Layer):
         moved = ops.image.affine_transform(
             pictures, transforms, interpolation="bilinear", fill_mode="nearest"
         )
+        # The transform gives pictures of the size it takes, hence the check in `build`.
         return moved[:, : self.height, : self.width]
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

@@ -42,6 +42,7 @@ class RandomSlice(keras.layers.Layer):
         count = ops.shape(inputs)[0]
         starts = keras.random.randint((count, 1), 0, self._last + 1, seed=self.draws)
         steps = starts + ops.arange(self.size, dtype=starts.dtype)
+        # `take_along_axis` broadcasts these axes, so each sample has steps of its own.
         ones = [1] * (len(inputs.shape) - 2)
         ones.insert(self.axis - 1, self.size)
         return ops.take_along_axis(inputs, ops.reshape(steps, (-1, *ones)), self.axis)

@@ -49,10 +49,12 @@ def _row(
     method: str, title: str, column: str, best: Results | None, chosen: Results | None
 ) -> tuple[str, ...]:
     paper = paper_figure(method, column)
+    # By the paper's protocol test samples validate: this is the best epoch on them.
     reached = _values(best, method, "validation")
     honest, alone = (_values(chosen, name, "score") for name in (method, NONE))
     difference = "" if paper is None or not len(reached) else f"{100 * reached.mean() - paper:+.1f}"
     gain = ""
+    # While some runs are missing, the two means would be of different ones.
     if method != NONE and len(honest) == len(alone) > 0:
         gain = f"{100 * (honest.mean() - alone.mean()):+.1f}"
     return (

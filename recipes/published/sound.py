@@ -69,5 +69,6 @@ def log_magnitude(samples: np.ndarray) -> np.ndarray:
         float32, shape `(129, 1 + n // 128)`.
     """
     window = signal.windows.hann(256, sym=False)
+    # SciPy divides by the window's sum, which a plain transform does not: it is undone.
     bins = signal.stft(samples, window=window, nperseg=256, noverlap=128, padded=False)[2]
     return np.log(np.abs(bins) * window.sum() + _LEAST).astype("float32")

@@ -12,7 +12,7 @@ from keras_fdkd.files import written_whole
 from recipes.published.items import Item
 
 Fields = Mapping[str, tuple[tuple[int, ...], str]]
-WAITING, DONE, BROKEN = 0, 1, 2
+WAITING, DONE, BROKEN = 0, 1, 2  # 0 first, since new files are full of it.
 
 
 class Store:
@@ -42,6 +42,7 @@ class Store:
         file = folder / "items.json"
         if not file.exists():
             self._make(file, described)
+        # Through JSON, which makes lists of tuples.
         elif json.loads(file.read_text(encoding="utf-8")) != json.loads(json.dumps(described)):
             raise ValueError(
                 f"{folder} was prepared from other lists or with other settings. Delete it, or "
@@ -54,6 +55,7 @@ class Store:
         for name, (shape, kind) in arrays.items():
             whole = (len(self.items), *shape)
             np.lib.format.open_memmap(self.folder / f"{name}.npy", "w+", kind, whole).flush()
+        # Last: a folder without this file counts as new, whatever a killed process left.
         with written_whole(file) as part:
             part.write_text(json.dumps(described), encoding="utf-8")
 
@@ -64,6 +66,7 @@ class Store:
     @property
     def state(self) -> np.ndarray:
         """Of each row: 0 it waits, 1 it is there, 2 it could not be read; shape `(items,)`."""
+        # A copy, since other processes write to the map.
         return np.array(self.array("state"))
 
     def write(self, row: int, arrays: Mapping[str, np.ndarray] | None) -> None:

@@ -42,6 +42,7 @@ def read_frames(path: Path, size: tuple[int, int], per_second: float = 1.0) -> n
         ValueError: If the file cannot be read, or holds no frame.
     """
     height, width = size
+    # Bilinear as in `read_picture`: FFmpeg's default is bicubic.
     scaled = f"fps={per_second},scale={width}:{height}:flags=bilinear"
     raw = _decoded(path, "-vf", scaled, "-f", "rawvideo", "-pix_fmt", "rgb24")
     frames = np.frombuffer(raw, "uint8")
@@ -78,8 +79,10 @@ def evenly(count: int, wanted: int) -> np.ndarray:
 def _decoded(path: Path, *output: str) -> bytes:
     if not path.is_file():
         raise ValueError(f"{path} is not there.")
+    # Without `-nostdin` FFmpeg takes what is typed in the terminal as commands.
     command = [get_ffmpeg_exe(), "-v", "error", "-nostdin", "-i", str(path), *output, "-"]
     done = subprocess.run(command, capture_output=True, check=False)  # No shell.  # nosec B603
+    # Of a video that breaks off, what came before is used.
     if done.returncode and not done.stdout:
         raise ValueError(f"{path} cannot be decoded: {done.stderr.decode(errors='replace')[-300:]}")
     return done.stdout
@@ -87,6 +90,7 @@ def _decoded(path: Path, *output: str) -> bytes:
 
 def stored_size(size: tuple[int, int]) -> tuple[int, int]:
     """Return the size that pictures are kept at: a little larger, for random parts of them."""
+    # 256 pixels for 224, as is usual with ImageNet.
     return size[0] * 8 // 7, size[1] * 8 // 7
 
 
@@ -114,6 +118,7 @@ def clip_pictures(
         return np.stack([read_picture(files[n], size) for n in evenly(len(files), count)])
     frames = read_frames(video, size)
     inside = frames[slice(*span)]
+    # A video may end before the span begins.
     frames = inside if len(inside) else frames[-1:]
     return frames[evenly(len(frames), count)]
 

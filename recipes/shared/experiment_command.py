@@ -40,6 +40,7 @@ def run_experiment(
     add("--data-folder", type=Path, help="folder of the data, if not in their package")
     options = parser.parse_args(arguments)
     methods = chosen_methods(options.methods, METHODS)
+    # Before any layer is made, which keeps the policy of that moment.
     keras.config.set_dtype_policy(options.precision)
     experiment = load(options.data_folder)
     epochs = options.epochs or experiment.epochs

@@ -29,6 +29,7 @@ def picture_classifier(
     inputs = keras.Input(shape)
     x = inputs
     for stage, width in enumerate(filters, 1):
+        # The digits have 8 x 8 pixels: the first stage keeps them all.
         x = keras.layers.Conv2D(width, 3, strides=1 + (stage > 1), padding="same", use_bias=False)(
             x
         )

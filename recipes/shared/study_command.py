@@ -68,6 +68,8 @@ def run_directions(
     """
     # Compiled programs are the same in every process: JAX keeps them on disk.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path("runs/cache/jax").absolute()))
+    # By default it keeps no program that compiles within a second:
+    # https://github.com/jax-ml/jax/pull/13039.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     found = {}
     for direction in directions:

@@ -33,6 +33,7 @@ from recipes.variants.place import Place
 
 TEACHERS = Path("runs/cache/teachers")
 BANDS = {"low_weight": 3.0, "high_weight": 1.0, "align_weight": 0.3}
+# As much weight as both bands have together.
 WHOLE = {"cutoff": None, "low_weight": 4.0, "high_weight": 0.0, "align_weight": 0.3}
 VARIANTS: dict[str, dict[str, Any]] = {
     "student alone": {},
@@ -208,6 +209,7 @@ def _differences(rows: list[dict[str, Any]], variants: Iterable[str], seeds: set
             ]
             cells.append(float(np.mean(found)) if found else float("nan"))
         lines.append((float(np.mean(cells)), variant, cells))
+    # NaN would upset the order: variants without a mean come last.
     lines.sort(key=lambda line: (np.isnan(line[0]), -line[0]))
     head = ("variant", "mean", *(f"{e} to {s}, {b}" for e, s, b in places))
     return table(
@@ -230,6 +232,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / "rows.jsonl"
+    # Trials that failed are run again.
     done = [row["task"] for row in read_rows(file) if "error" not in row]
     todo = [one for one in trials(options.variants, options.seeds) if asdict(one) not in done]
     with (

@@ -25,6 +25,7 @@ class Scheduled(FrequencyDistiller):
     def __init__(self, *args: Any, schedule: str, steps: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.schedule, self.steps = schedule, steps
+        # A weight: a Python number would be fixed when the step is compiled.
         self.step = self.add_weight(shape=(), initializer="zeros", trainable=False, name="step")
 
     def compare(self, teacher: Any, student: Any, training: bool) -> dict[str, Any]:
@@ -49,6 +50,7 @@ class Turned(FrequencyDistiller):
         self.turn = keras.layers.Dense(
             size,
             use_bias=False,
+            # Training begins with the plain bands.
             kernel_initializer="identity",
             kernel_regularizer=keras.regularizers.OrthogonalRegularizer(0.1),
         )
@@ -129,8 +131,10 @@ def _waves(size: int) -> np.ndarray:
     """Return an orthogonal matrix whose rows are waves of rising frequency, the constant last."""
     spectrum = np.fft.rfft(np.eye(size), norm="ortho")
     waves = np.stack([spectrum.real, spectrum.imag], axis=-1).reshape(size, -1).T
+    # The constant, and the fastest wave of an even size, have no sine.
     waves = waves[np.linalg.norm(waves, axis=1) > 1e-6]
     waves /= np.linalg.norm(waves, axis=1, keepdims=True)
+    # The bands leave the constant out: it gets the axis that is predicted least.
     return np.roll(waves, -1, axis=0)
 
 

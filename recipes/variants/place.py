@@ -77,6 +77,7 @@ class Place:
     def trained_alone(self, modality: str, folder: Path) -> keras.Model:
         """Return the model trained by itself, from its file in `folder` if it is there."""
         name = f"{self.experiment.name}-{modality}-{self.budget}-{self.seed}.weights.h5"
+        # Backends draw other initial weights from the same seed.
         file = folder / keras.config.backend() / name
         model = self.new_model(modality)
         if file.exists():

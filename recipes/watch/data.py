@@ -92,6 +92,7 @@ def _read(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
         np.lib.format.read_array_header_1_0(file)
+        # NumPy saves a dict as an array without axes.
         return _ArrayUnpickler(file).load().item()
 
 
