@@ -121,7 +121,7 @@ def crisis_mmd(folder, task="humanitarian"):
         for number in numbers:
             picture = f"data_image/flood/1_9_2017/90{number}_0.jpg"
             write_picture(root / picture, shade=number)
-            text = 'He said "help' if number == 2 else f"water in the cafÃ© {number}"
+            text = '"Help, he said' if number == 2 else f"water in the cafÃ© {number}"
             label = labels[number % 2]
             lines.append(
                 f"flood\t90{number}\t90{number}_0\t{text}\t{picture}\t{label}\t{label}\t{label}\tPos"

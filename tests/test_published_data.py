@@ -2,6 +2,7 @@
 
 import shutil
 
+import h5py
 import keras
 import numpy as np
 import published_trees as trees
@@ -146,7 +147,7 @@ def test_crisis_mmd(tmp_path):
     data = CrisisMmd(root, SMALL)
     items = data.listing().items
     texts = {item.name: item.details["text"] for item in items}
-    assert texts["902_0"] == 'He said "help'
+    assert texts["902_0"] == '"Help, he said'
     assert texts["901_0"] == "water in the café 1"
     assert [item.label for item in items[:2]] == [0, 4]
     trees.crisis_mmd(tmp_path, "informative")
@@ -307,3 +308,65 @@ def test_models_are_those_of_keras_hub():
     model = picture_model((2, 40, 40, 3), (32, 32), 3, "resnet_18")
     outputs = with_features(model)(np.zeros((2, 2, 40, 40, 3), "uint8"))
     assert outputs["features"].shape == (2, 512)
+
+
+def rewrite(file, changes):
+    """Replace lines of a list, by their number from 0."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    for number, line in changes.items():
+        lines[number] = line(lines[number]) if callable(line) else line
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_a_span_without_an_end(tmp_path):
+    root = trees.ave(tmp_path)
+    rewrite(root / "trainSet.txt", {0: lambda line: line[: line.rindex("&") + 1]})
+    listing = Ave(root, SMALL).listing()
+    assert any("cannot be read, left out: trainSet.txt:1" in one for one in
+               listing.findings.lines())  # fmt: skip
+    assert listing.counts()["train"] == 7
+
+
+def test_a_tweet_in_two_lists_is_left_out_of_training(tmp_path):
+    root = trees.crisis_mmd(tmp_path)
+    folder = root / "crisismmd_datasplit_agreed_label"
+    file = folder / "task_humanitarian_text_img_agreed_lab_train.tsv"
+    rewrite(file, {1: lambda line: line.replace("\t900\t", "\t9012\t")})
+    listing = CrisisMmd(root, SMALL).listing()
+    assert listing.counts() == {"train": 9, "validation": 2, "test": 2}
+    [told] = listing.findings.lines()
+    assert "tweets are in two lists, left out of one" in told
+    assert "900_0" in told
+
+
+@pytest.mark.parametrize("text", ["", "tweet_id\timage_id\n"])
+def test_a_list_without_its_columns(text, tmp_path):
+    root = trees.crisis_mmd(tmp_path)
+    folder = root / "crisismmd_datasplit_agreed_label"
+    (folder / "task_humanitarian_text_img_agreed_lab_dev.tsv").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="lab_dev.tsv must name the columns .*'tweet_text'"):
+        CrisisMmd(root, SMALL).listing()
+
+
+@pytest.mark.parametrize("kind", ["empty distances", "broken labels"])
+def test_a_broken_scene_stops_no_other(kind, tmp_path):
+    data = NyuDepth(trees.nyu_depth_folders(tmp_path), (64, 96))
+    item = data.listing().items[0]
+    if kind == "empty distances":
+        (data.root / "Depth" / f"{item.name}.npy").write_bytes(b"")
+    else:
+        file = data.root / item.details["label"]
+        whole = file.read_bytes()
+        file.write_bytes(whole[:40] + bytes(len(whole) - 40))
+    store = prepared(data, tmp_path)
+    assert (store.state == BROKEN).sum() == 1
+    assert store.state[0] == BROKEN
+
+
+def test_raw_labels_without_a_class(tmp_path):
+    data = NyuDepth(trees.nyu_depth_file(tmp_path), (64, 96))
+    item = data.listing().items[0]
+    with h5py.File(data.root / "nyu_depth_v2_labeled.mat", "r+") as file:
+        file["labels"][item.details["row"]] = 60_000
+    with pytest.raises(ValueError, match=f"Scene {item.name} .* cannot be read"):
+        data.decode(item)

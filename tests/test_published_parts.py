@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_fdkd.study import Results
 from recipes.crema_d.data import CremaD
 from recipes.published.command import parse
 from recipes.published.protocols import OURS, PAPER, folds, rate
 from recipes.published.random_resized_crop import RandomResizedCrop
 from recipes.published.random_slice import RandomSlice
+from recipes.published.report import comparison
 from recipes.published.sound import fitted, log_magnitude, log_power, resampled
 from recipes.shared.paper_numbers import COLUMNS, METHODS, paper_figure
 
@@ -141,3 +143,21 @@ def test_the_papers_tables():
     assert paper_figure("ablation: align", "AVE audio") == 63.2
     assert paper_figure("ablation: align", "NYU RGB") is None
     assert paper_figure("fdcmkd", "AVE audio") is None  # Ours: the paper has no such row.
+
+
+def test_gains_are_of_the_same_runs():
+    """A run that failed is left out of both means."""
+    rows = [
+        {
+            "run": {"split": 0, "budget": None, "method": method, "seed": seed},
+            "score": score,
+            "validation": score,
+        }
+        for method, seed, score in (("none", 0, 0.2), ("none", 1, 0.6), ("kd", 1, 0.65))
+    ]
+    info = {"score": "accuracy", "mode": "max", "budgets": [None], "methods": {"kd": {}},
+            "splits": [{"overlap": 0.25}], "warnings": []}  # fmt: skip
+    results = {(("video", "audio"), OURS): Results(rows, info)}
+    lines = comparison(results, {"audio": "CREMA-D audio"}, {"kd": "KD"})
+    [line] = [line for line in lines if line.startswith("| KD")]
+    assert [cell.strip() for cell in line.split("|")][-3:-1] == ["65.0", "+5.0"]

@@ -57,7 +57,7 @@ class Ave(ClipData):
         for split, name in LISTS.items():  # Test first: what it holds is left out of the others.
             for line, cells in read_table(self.root / name, "&", quoted=False):
                 told = f"{name}:{line} {'&'.join(cells)}"
-                if len(cells) != 5 or not (cells[3] + cells[4]).isdigit():
+                if len(cells) != 5 or not all(map(str.isdigit, cells[3:])):
                     findings.add("lines cannot be read, left out", told)
                 elif cells[0] not in numbers:
                     findings.add("lines have an unknown category, left out", told)

@@ -7,17 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# Compiled programs are the same for every seed: JAX keeps them on disk.
-# Before Keras is imported: JAX reads these variables once, when it is.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path("runs/cache/jax").absolute()))
-# By default it keeps no program that compiles within a second:
-# https://github.com/jax-ml/jax/pull/13039.
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-
 from keras_fdkd.study import Method
 from recipes.benchmark.methods import ABLATIONS, METHODS, NONE, THREE, methods_of
 from recipes.benchmark.other_pairs import RESULTS
 from recipes.benchmark.studies import benchmark_rows
+from recipes.shared.compiled import keep_compiled
 from recipes.shared.experiment import Experiment
 from recipes.shared.experiment_study import BUDGETS, make_study
 from recipes.shared.experiments import EXPERIMENTS, load_experiment
@@ -86,6 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     from recipes.benchmark.report import write_report
 
     options = parse(arguments)
+    keep_compiled()
     rows: dict[str, dict[str, Any]] = {}
     for name in options.experiments:
         experiment = load_experiment(name)

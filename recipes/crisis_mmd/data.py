@@ -37,6 +37,7 @@ COUNTS = {
 # Test first: what it holds is left out of the others.
 LISTS = {"test": "test", "validation": "dev", "train": "train"}
 FOLDER = "crisismmd_datasplit_agreed_label"
+COLUMNS = ("tweet_id", "image_id", "tweet_text", "image", "label_text")
 TOKENS = 64
 
 
@@ -82,13 +83,16 @@ class CrisisMmd(PublishedData):
         findings = Findings()
         numbers = {name: number for number, name in enumerate(TASKS[self.task])}
         items: dict[str, Item] = {}
+        splits: dict[str, str] = {}  # of each tweet
         for split, part in LISTS.items():
             file = self.root / FOLDER / f"task_{self.task}_text_img_agreed_lab_{part}.tsv"
             if not file.is_file():
                 raise FileNotFoundError(f"The list {file} is missing.")
             # A tweet may begin with a quotation mark that nothing closes: it would swallow lines.
             lines = read_table(file, "\t", quoted=False)
-            columns = {name: place for place, name in enumerate(next(lines)[1])}
+            columns = {name: place for place, name in enumerate(next(lines, (0, []))[1])}
+            if missing := [name for name in COLUMNS if name not in columns]:
+                raise ValueError(f"The first line of {file} must name the columns {missing} too.")
             for line, cells in lines:
                 told = f"{file.name}:{line}"
                 if len(cells) != len(columns):
@@ -101,6 +105,9 @@ class CrisisMmd(PublishedData):
                     findings.add("lines have an unknown label, left out", f"{told} {label}")
                 elif name in items:
                     findings.add("pictures are in the lists twice, left out", f"{told} {name}")
+                elif splits.setdefault(cells[columns["tweet_id"]], split) != split:
+                    # Another picture, but the same text.
+                    findings.add("tweets are in two lists, left out of one", f"{told} {name}")
                 else:
                     text = mended(cells[columns["tweet_text"]])
                     details = {"text": text, "image": cells[columns["image"]]}

@@ -108,7 +108,7 @@ def train_student(data: EmojiData, seed: int, epochs: int) -> keras.Model:
     teacher.compile(keras.optimizers.Adam(RATE), loss=loss())
     teacher.fit(features[TEACHER][known], data.labels[known], **given)
     distiller = FrequencyDistiller(teacher, student)
-    steps = epochs * (len(rows) // BATCH_SIZE)
+    steps = epochs * -(-len(rows) // BATCH_SIZE)  # `fit` trains on the last, smaller batch too.
     distiller.compile(adam(steps), loss=loss(), metrics=["accuracy"])
     pairs = {"teacher": features[TEACHER][rows], "student": features[STUDENT][rows]}
     validation = features[STUDENT][chosen], data.labels[chosen]

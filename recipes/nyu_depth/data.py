@@ -145,9 +145,10 @@ class NyuDepth(PublishedData):
             # https://github.com/h5py/h5py/issues/531. Read by rows, since the whole is 2.8 GB.
             with h5py.File(self.root / WHOLE) as file:
                 rgb, depth, labels = (file[key][row] for key in ("images", "depths", "labels"))
+            classes = self._to_40[labels.T]
         except (OSError, KeyError, IndexError) as error:
             raise ValueError(f"Scene {item.name} of {WHOLE} cannot be read: {error}") from error
-        return np.ascontiguousarray(rgb.transpose(2, 1, 0)), depth.T, self._to_40[labels.T]
+        return np.ascontiguousarray(rgb.transpose(2, 1, 0)), depth.T, classes
 
     @cached_property
     def _to_40(self) -> np.ndarray:
@@ -161,7 +162,8 @@ class NyuDepth(PublishedData):
             depth = np.load(depth_file, allow_pickle=False)
             with Image.open(self.root / item.details["label"]) as picture:
                 labels = np.asarray(picture)
-        except (OSError, ValueError) as error:
+        # NumPy raises the third for an empty file, Pillow the fourth for a broken one.
+        except (OSError, ValueError, EOFError, SyntaxError) as error:
             raise ValueError(f"Scene {item.name} cannot be read: {error}") from error
         # A map of the 894 raw labels, or in colours, must not pass for classes.
         if labels.ndim != 2 or labels.max() > len(CLASSES) or depth.shape != labels.shape:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,25 +53,30 @@ def _row(
     # By the paper's protocol test samples validate: this is the best epoch on them.
     reached = _values(best, method, "validation")
     honest, alone = (_values(chosen, name, "score") for name in (method, NONE))
-    difference = "" if paper is None or not len(reached) else f"{100 * reached.mean() - paper:+.1f}"
+    difference = "" if paper is None or not reached else f"{100 * _mean(reached) - paper:+.1f}"
     gain = ""
-    # While some runs are missing, the two means would be of different ones.
-    if method != NONE and len(honest) == len(alone) > 0:
-        gain = f"{100 * (honest.mean() - alone.mean()):+.1f}"
+    # Of runs that both have: if some are missing, the two means are of different ones.
+    if chosen is not None and method != NONE and honest.keys() & alone.keys():
+        gain = f"{100 * chosen.gain(method, None).mean:+.1f}"
     return (
         title,
         "" if paper is None else str(paper),
-        percent(reached) if len(reached) else "",
+        percent(np.array([*reached.values()])) if reached else "",
         difference,
-        percent(honest) if len(honest) else "",
+        percent(np.array([*honest.values()])) if honest else "",
         gain,
     )
 
 
-def _values(results: Results | None, method: str, name: str) -> np.ndarray:
+def _mean(values: Mapping[Any, float]) -> float:
+    return float(np.mean([*values.values()]))
+
+
+def _values(results: Results | None, method: str, name: str) -> dict[Any, float]:
+    """Return a figure of each run of a method, by split and seed."""
     if results is None or (method != NONE and method not in results.methods):
-        return np.zeros(0)
-    return np.array([row[name] for row in results.runs(method, None).values()])
+        return {}
+    return {run: row[name] for run, row in results.runs(method, None).items()}
 
 
 def write_comparison(

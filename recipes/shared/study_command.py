@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from keras_fdkd.study import Method, Results, Study
+from recipes.shared.compiled import keep_compiled
 
 Direction = tuple[str, str]
 
@@ -66,11 +67,7 @@ def run_directions(
         make_study: From a direction to its study.
         processes: See `keras_fdkd.study.Study.run`.
     """
-    # Compiled programs are the same in every process: JAX keeps them on disk.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path("runs/cache/jax").absolute()))
-    # By default it keeps no program that compiles within a second:
-    # https://github.com/jax-ml/jax/pull/13039.
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    keep_compiled()
     found = {}
     for direction in directions:
         print(f"{direction[0]} teaches {direction[1]}", flush=True)
