@@ -13,7 +13,7 @@ from keras_fdkd.study import Method, Study
 
 def shifted(sides, labels, rng):
     """Add one random number to all that is seen."""
-    number = rng.normal().astype("float32")
+    number = np.float32(rng.normal())
     return {side: values + number for side, values in sides.items()}, labels
 
 
@@ -68,7 +68,8 @@ def test_folders_do_not_mix(tmp_path):
     [
         (lambda sides, labels, rng: sides, "must return `\\(sides, labels\\)`"),
         (lambda sides, labels, rng: (sides, labels[:1]), "must return `\\(sides, labels\\)`"),
-        (lambda sides, labels, rng: ({"teacher": sides["teacher"]}, labels), "KeyError"),
+        (lambda sides, labels, rng: ({"teacher": sides["teacher"]}, labels), "names and shapes"),
+        (lambda sides, labels, rng: (sides["both"], labels), "`augment`: KeyError"),
         (lambda sides, labels, rng: ({}, labels), "must return `\\(sides, labels\\)`"),
         (3, "`augment`: TypeError"),
     ],

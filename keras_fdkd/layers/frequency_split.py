@@ -55,6 +55,7 @@ class FrequencySplit(keras.layers.Layer):
 
     Example:
     >>> import numpy as np
+    >>> from keras import ops
     >>> x = np.random.default_rng(0).normal(size=(2, 16)).astype("float32")
     >>> low, high = FrequencySplit(cutoff=0.25)(x)
     >>> residual = low + high - (x - x.mean(-1, keepdims=True))

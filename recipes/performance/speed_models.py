@@ -159,7 +159,7 @@ PAIRS = {
         rounds=5,
         options={"axis": (1, 2)},
         positions=(64, 64),
-        batch_size=16,
+        batch_size=8,
         feature=models.COMPARED,
     ),
     "speech": Pair("two layers of GRUs, 100 masked frames", (100, 80), speech, _momentum, 2, 5),
