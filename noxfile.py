@@ -122,7 +122,7 @@ def compare(session: nox.Session) -> None:
 
 @nox.session
 def speed(session: nox.Session) -> None:
-    """Time steps, terms and memory beside their limits, on each backend; half an hour or more."""
+    """Time steps, terms and memory beside their limits, on each backend; an hour or more."""
     install(session, *BACKENDS, extra="recipes,hub")
     session.run("python", "-m", "recipes.performance.speed", *session.posargs, env=QUIET)
 
