@@ -230,6 +230,20 @@ def test_masked_lengths_by_the_projector():
     assert came[0] == pytest.approx(came[1])
 
 
+def test_an_own_projector_that_changes_masked_steps():
+    """Its output has no mask that could tell padding apart."""
+
+    class Longer(keras.layers.ZeroPadding1D):
+        supports_masking = True  # Else Keras warns already.
+
+    longer = Longer((0, LONG - SHORT))
+    sizes = {"teacher_features": "frames", "student_features": "frames", "projector": longer}
+    with pytest.raises(ValueError, match="changes the number of steps.*projector='auto'"):
+        FrequencyDistiller(recurrent(3, LONG, False), recurrent(2, SHORT, False), **sizes)
+    models = recurrent(3, LONG, False, masked=False), recurrent(2, SHORT, False, masked=False)
+    assert FrequencyDistiller(*models, **sizes).projector is longer
+
+
 def test_unknown_lengths():
     """Split along channels a frame; and a frame too few is noticed."""
     make = lambda size: recurrent(size, None, masked=False)  # noqa: E731

@@ -113,7 +113,8 @@ def _pair(
 ) -> BandPair:
     teacher, student = (spec[key] for spec in specs)
     check_feature(teacher, frequency.axis, "teacher")
-    is_masked = any(mask is not None for mask in masks_of(([key], [key]), *specs))
+    masks = masks_of(([key], [key]), *specs)
+    is_masked = any(mask is not None for mask in masks)
     if is_masked:
         frequency.check_masked(tuple(teacher.shape))
     positions = teacher.shape[1:-1]
@@ -128,7 +129,21 @@ def _pair(
     }
     made = {"align": {}, "band_task": {}, **made}
     is_aligned = known and positions == student.shape[1:-1]
+    if masks[1] is not None and known and not is_aligned:
+        _check_steps(projector, teacher, student)
     return BandPair((key, key), frequency, projector, made, weight, is_masked, is_aligned)
+
+
+def _check_steps(projector: Any, teacher: keras.KerasTensor, student: keras.KerasTensor) -> None:
+    """Raise if a projector makes other steps of a masked sequence than its mask is about."""
+    if not getattr(projector, "resamples_steps", False):
+        raise ValueError(
+            "The student's feature carries a Keras mask, and `projector` changes the number of "
+            "steps, so nothing tells which of them are padding. Pass `projector='auto'`, which "
+            "resamples the valid steps, or `time_steps=`. "
+            f"Received: projector={projector!r}, teacher {tuple(teacher.shape)}, student "
+            f"{tuple(student.shape)}."
+        )
 
 
 def _head(name: str, predictions: keras.KerasTensor, feature: keras.KerasTensor) -> BandClassifier:
