@@ -48,7 +48,7 @@ def test_audio_backbones_hear_the_sound(kind, sound_presets):
     name = str(sound_presets / kind)
     waves = np.random.default_rng(0).normal(size=(2, 16000)).astype("float32")
     heard = keras.ops.convert_to_numpy(sound_converter(name)(waves))
-    model = heard_model(3, name)
+    model = heard_model(16000, 3, name)
     assert model(heard).shape == (2, 3)
     # The mean over time of the whole backbone's encoder is what the head sees.
     whole = keras_hub.models.Backbone.from_preset(name)
@@ -60,6 +60,22 @@ def test_audio_backbones_hear_the_sound(kind, sound_presets):
     expected = keras.ops.convert_to_numpy(whole(given)["encoder_sequence_output"]).mean(1)
     view = keras.Model(model.input, model.get_layer("pooled").output)
     np.testing.assert_allclose(view.predict(heard, verbose=0), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_silence_that_fills_the_window_is_left_out(sound_presets):
+    """A clip of half the window: the mean is over the first half of the encoder's steps."""
+    name = str(sound_presets / "whisper")
+    waves = np.random.default_rng(0).normal(size=(2, 8000)).astype("float32")
+    heard = keras.ops.convert_to_numpy(sound_converter(name)(waves))
+    assert heard.shape == (2, 100, 80)
+    model = heard_model(8000, 3, name)
+    encoder, _ = sound_encoder(name)
+    steps = keras.ops.convert_to_numpy(encoder({"encoder_features": heard}))
+    assert steps.shape[1] == 50
+    view = keras.Model(model.input, model.get_layer("pooled").output)
+    np.testing.assert_allclose(
+        view.predict(heard, verbose=0), steps[:, :25].mean(1), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_other_backbones_hear_no_sound(sound_presets, tmp_path):

@@ -46,27 +46,42 @@ def test_mirrored(scenes):
 
 
 def test_larger(scenes):
-    """Twice as large, the last part: pixel `i` of it lies at `(4 + i + 0.5) / 2 - 0.5` columns."""
+    """Twice as large, the last part: pixel `i` of it lies at `(8 + i + 0.5) / 2 - 0.5` columns."""
     sides, labels = scenes
+    sides = {**sides, "colours": sides["rgb"].astype("float32")}
     made, classes = RandomScaleCrop()(sides, labels, Fixed(2.0, share=1.0))
     columns = (8 + np.arange(8) + 0.5) / 2 - 0.5
-    depth = made["depth"][0, 0, :, 0]
-    np.testing.assert_allclose(depth[:-1], columns[:-1])
-    np.testing.assert_array_equal(classes[0, 0, :-1], np.round(columns[:-1]))
-    # The last one lies between the last pixel and what is outside of it.
-    assert columns[-1] == 7.25
-    assert depth[-1] == 0.75 * 7
-    assert classes[0, 0, -1] == 7
+    assert columns[-1] == 7.25  # Beyond the middle of the last pixel, which stands for it.
+    nearest = np.minimum(np.round(columns), 7)
+    np.testing.assert_allclose(made["colours"][0, 0, :, 1], np.minimum(columns, 7))
+    np.testing.assert_array_equal(made["depth"][0, 0, :, 0], nearest)
+    np.testing.assert_array_equal(classes[0, 0], nearest)
 
 
 def test_smaller(scenes):
     """Half as large, in the last corner: the rest is 0 and has no label."""
     sides, labels = scenes
     made, classes = RandomScaleCrop()(sides, labels, Fixed(0.5, share=1.0))
-    np.testing.assert_allclose(made["depth"][0, -1, :, 0], [0, 0, 0, 0, 0.5, 2.5, 4.5, 6.5])
+    nearest = np.round([0.5, 2.5, 4.5, 6.5])
+    np.testing.assert_array_equal(made["depth"][0, -1, :, 0], [0, 0, 0, 0, *nearest])
+    np.testing.assert_array_equal(classes[0, -1], [-1] * 4 + nearest.astype(int).tolist())
     np.testing.assert_array_equal(classes[0, 0], -1)
     assert (classes == -1).mean() == pytest.approx(0.75)
     assert not made["rgb"][classes == -1].any()
+
+
+def test_distances_stay_those_of_surfaces():
+    """Nothing is made up at edges or at the border."""
+    depth = np.full((3, 9, 9, 1), 2.0, "float16")
+    depth[:, 4:] = 5.0
+    labels = np.zeros((3, 9, 9), "int8")
+    made, classes = RandomScaleCrop()({"depth": depth}, labels, np.random.default_rng(1))
+    assert set(np.unique(made["depth"][classes == 0])) == {2.0, 5.0}
+
+
+def test_a_study_knows_it_by_its_settings():
+    assert repr(RandomScaleCrop()) == repr(RandomScaleCrop())
+    assert repr(RandomScaleCrop()) != repr(RandomScaleCrop((1.0, 2.0)))
 
 
 def test_samples_differ_and_the_seed_repeats_them(scenes):

@@ -1,8 +1,10 @@
 """The recipes on their real data, shortened."""
 
+import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -108,6 +110,20 @@ def test_one_device(capsys):
     accuracy = devices.main(["--epochs", "1"])
     assert 0 < accuracy["student"] < 1
     assert f"teacher: {100 * accuracy['teacher']:.1f} %" in capsys.readouterr().out
+
+
+def test_two_devices(tmp_path):
+    """Two devices of the processor, or two processes, as the guide says to start them."""
+    two = keras.config.backend() == "torch"
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] * two
+    command = [sys.executable, *launch, "-m", "recipes.devices", "--epochs", "1"]
+    command += [] if two else ["--devices", "2"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=tmp_path, env=env
+    )
+    lines = [line for line in result.stdout.splitlines() if line.endswith(" %")]
+    assert [line.split(":")[0] for line in lines] == ["teacher", "student"]  # One process reports.
 
 
 def test_emoji_folds():

@@ -76,6 +76,30 @@ def test_many_values_are_transformed(monkeypatch):
 
 @pytest.mark.skipif(keras.config.backend() == "torch", reason="Keras lists no devices there")
 def test_accelerators_round_products(monkeypatch):
-    assert spectrum.products_are_precise()
-    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0"])
-    assert not spectrum.products_are_precise()
+    for device, precise in (("cpu:0", True), ("gpu:0", False)):
+        monkeypatch.setattr(keras.distribution, "list_devices", lambda name=device: [name])
+        assert spectrum.products_are_precise() == precise
+
+
+@pytest.mark.skipif(keras.config.backend() != "torch", reason="of PyTorch")
+def test_torch_rounds_products_if_it_is_told_to():
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    try:
+        for precision, precise in (("highest", True), ("high", False), ("medium", False)):
+            torch.set_float32_matmul_precision(precision)
+            assert spectrum.products_are_precise() == precise
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_left_of_the_mean_is_not_in_the_high_band(dtype, monkeypatch):
+    x = (1000 + 0.01 * np.random.default_rng(0).normal(size=(8, 64))).astype(dtype)
+    x = ops.convert_to_tensor(x, dtype=dtype)
+    split = FrequencySplit(0.5, dtype=dtype)
+    for _ in range(2):
+        high = ops.convert_to_numpy(split(x)[1])
+        assert np.abs(high.mean(-1)).max() < 1e-6 * (1 if dtype == "float32" else 1e-5)
+        by_transforms(monkeypatch)

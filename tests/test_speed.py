@@ -12,6 +12,7 @@ import pytest
 from conftest import cross_entropy, pairs, whole_recipe
 
 from keras_fdkd import FrequencyDistiller
+from recipes.performance import speed_report
 from recipes.performance.speed_models import PAIRS
 from recipes.performance.speed_report import ratio, write_report
 from recipes.performance.speed_trainers import LIMIT, OURS, Limit, trainers
@@ -189,3 +190,16 @@ def test_assembly_in_a_process_of_its_own():
     seconds = json.loads(done.stdout.rpartition("figures: ")[2])["seconds"]
     assert len(seconds) >= 20
     assert min(seconds) > 0
+
+
+def test_the_report_names_the_pairs_that_are_timed():
+    assert {name: pair.title for name, pair in PAIRS.items()} == speed_report.PAIRS
+
+
+def test_processors_are_named(tmp_path):
+    """Ratios of two machines must be seen for what they are."""
+    figures = {"machine": {"processor": "here"}, "jax": {},
+               "processors": {"jax: steps hub": "there", "jax: growth": "here"}}  # fmt: skip
+    lines = write_report(figures, tmp_path)
+    assert "- of there: jax: steps hub" in lines
+    assert not any("growth" in line for line in lines)

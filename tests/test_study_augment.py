@@ -68,10 +68,19 @@ def test_folders_do_not_mix(tmp_path):
     [
         (lambda sides, labels, rng: sides, "must return `\\(sides, labels\\)`"),
         (lambda sides, labels, rng: (sides, labels[:1]), "must return `\\(sides, labels\\)`"),
-        (lambda sides, labels, rng: ({"teacher": sides["teacher"]}, labels), "names and shapes"),
+        (lambda sides, labels, rng: ({"teacher": sides["teacher"]}, labels), "names, shapes"),
         (lambda sides, labels, rng: (sides["both"], labels), "`augment`: KeyError"),
         (lambda sides, labels, rng: ({}, labels), "must return `\\(sides, labels\\)`"),
         (3, "`augment`: TypeError"),
+        (lambda sides, labels, rng: (sides, labels + 0.5), "kinds of numbers"),
+        (lambda sides, labels, rng: (sides.pop("teacher", None), (sides, labels))[1], "names"),
+        (
+            lambda sides, labels, rng: (
+                {side: values + rng.normal() for side, values in sides.items()},
+                labels,
+            ),
+            "draw from `rng` before",
+        ),
     ],
 )
 def test_bad_augmentation(augment, message):
@@ -87,3 +96,34 @@ def test_recorded_teachers_see_nothing():
     )  # fmt: skip
     with pytest.raises(ValueError, match="needs a teacher that runs"):
         Study(**asked, augment=shifted)
+
+
+class Shift:
+    """An object with settings instead of a function."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __call__(self, sides, labels, rng):
+        number = np.float32(self.size * rng.normal())
+        return {side: values + number for side, values in sides.items()}, labels
+
+
+def test_a_study_resumes_with_a_new_object(tmp_path):
+    """An address in its text would make it another study in each process."""
+    first = Study(**arguments(cv=1), folder=tmp_path, augment=Shift(1.0)).run(verbose=0)
+    again = Study(**arguments(cv=1), folder=tmp_path, augment=Shift(1.0)).run(verbose=0)
+    assert again.rows == first.rows
+
+
+def test_work_in_place_changes_no_data():
+    def in_place(sides, labels, rng):
+        number = rng.normal()
+        for values in sides.values():
+            values += number
+        return sides, labels
+
+    asked = arguments(cv=1)
+    before = asked["student_inputs"].copy()
+    assert not Study(**asked, augment=in_place).run(verbose=0).failures
+    np.testing.assert_array_equal(asked["student_inputs"], before)

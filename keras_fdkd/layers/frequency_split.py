@@ -21,7 +21,8 @@ class FrequencySplit(keras.layers.Layer):
     constant one (DC). The low band keeps bins `1 .. round(cutoff * (n // 2))`, the high band the
     rest, so that `low + high` is the input minus its mean along `axis`; for `n = 512` and
     `cutoff = 0.5` the low band is bins 1..128. This takes one forward and one inverse transform;
-    up to 256 values, a product with a constant matrix gives the same sooner on a processor.
+    up to 256 values, a product with a constant matrix gives the same sooner, where products keep
+    all bits of float32: on processors, and on PyTorch unless it is told otherwise.
 
     **Several axes**, such as height and width of a map: a bin of the transform over all of them has
     the frequency `k / (n // 2)` along an axis of size `n`, from 0 to 1, however large the axis is.

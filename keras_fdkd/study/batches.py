@@ -88,7 +88,7 @@ class Batches(keras.utils.PyDataset):
         if self.augment is not None:
             # Of this batch alone, so that every method sees the same, whatever was read before.
             rng = np.random.default_rng([self.seed, self.epoch, step])
-            sides = {side: x[side] for side in ("teacher", "student") if side in x}
+            sides = {side: x.pop(side) for side in ("teacher", "student") if side in x}
             sides, labels = self.augment(sides, labels, rng)
             x |= sides
         if is_pair:

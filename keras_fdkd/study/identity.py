@@ -146,8 +146,7 @@ def origin(cv: Any, validation: Any, splits: list[Split], again: list[Split], *a
         *arrays: Labels, groups and so on.
     """
     first, second = (_digest([vars(split) for split in drawn]) for drawn in (splits, again))
-    # Addresses differ in each process.
-    text = re.sub(r" at 0x\w+", "", f"{cv} {validation}")
+    text = _plain(f"{cv} {validation}")
     given = [None if array is None else _digest(array) for array in arrays]
     return json.dumps([first if first == second else text, len(splits), given])
 
@@ -170,4 +169,9 @@ def _said(value: Any) -> Any:
         return [type(value).__name__, config]
     if isinstance(value, (list, tuple)):
         return [_said(part) for part in value]
-    return getattr(value, "__name__", None) or str(value)
+    return getattr(value, "__name__", None) or _plain(value)
+
+
+def _plain(value: Any) -> str:
+    """Return a text of an object without addresses, which differ in each process."""
+    return re.sub(r" at 0x\w+", "", str(value))

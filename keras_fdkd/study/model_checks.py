@@ -93,21 +93,40 @@ def check_augment(work: Work) -> None:
             "`RecordedTeacher`."
         )
     rows = work.splits[0].train[:2]
+    labels = work.labels.values[rows]
     sources = {"teacher": work.teacher_inputs, "student": work.student_inputs}
-    sides = {side: take(source, rows) for side, source in sources.items()}
-    given = (sides, work.labels.values[rows])
-    for asked in (sides, *({side: values} for side, values in sides.items())):
-        batch = asked, given[1]
-        made = _tried("augment", work.augment, *batch, np.random.default_rng(0))
-        if _shapes(made) != _shapes(batch):
+    made = {}
+    for asked in (("teacher", "student"), ("teacher",), ("student",)):
+        # Read anew each time, as the function may work in place.
+        sides = {side: take(sources[side], rows) for side in asked}
+        wanted = _described((sides, labels))
+        given = keras.tree.map_structure(np.array, sides), labels.copy()
+        made[asked] = _tried("augment", work.augment, *given, np.random.default_rng(0))
+        if _described(made[asked]) != wanted:
             raise ValueError(
-                "`augment` must return `(sides, labels)` with the names and shapes that it got, "
-                f"{_shapes(batch)}. Received: {_shapes(made)}."
+                "`augment` must return `(sides, labels)` with the names, shapes and kinds of "
+                f"numbers that it got, {wanted}. Received: {_described(made[asked])}."
+            )
+    both, both_labels = made["teacher", "student"]
+    for (side, *more), (alone, its_labels) in made.items():
+        same = [(alone[side], both[side]), (its_labels, both_labels)]
+        if not more and not all(_equal(*pair) for pair in same):
+            raise ValueError(
+                "`augment` must change a side in the same way whether the other one is there or "
+                f"not: draw from `rng` before looking at the sides. Received: '{side}' changed "
+                "otherwise alone than beside the other."
             )
 
 
-def _shapes(batch: Any) -> Any:
-    return keras.tree.map_structure(np.shape, batch)
+def _described(batch: Any) -> Any:
+    return keras.tree.map_structure(
+        lambda values: f"{np.asarray(values).dtype.kind}{np.shape(values)}", batch
+    )
+
+
+def _equal(first: Any, second: Any) -> bool:
+    pairs = zip(keras.tree.flatten(first), keras.tree.flatten(second), strict=True)
+    return all(np.array_equal(one, two, equal_nan=one.dtype.kind == "f") for one, two in pairs)
 
 
 def checked_protocol(work: Work) -> Protocol:

@@ -94,7 +94,8 @@ class Study:
         augment: Function `(sides, labels, rng) -> (sides, labels)` that changes a training batch,
             for what both modalities and the labels of pixels must share, such as crops. `sides`
             holds the batch of `"teacher"`, `"student"` or both; `rng` is a
-            `numpy.random.Generator`, the same for every method. The teacher then runs in each step.
+            `numpy.random.Generator`, the same for every method, from which it draws the same
+            whichever sides are there. The teacher then runs in each step.
             Defaults to `None`: none, and changes of one side alone are layers of its model.
         seeds: Seeds of initial weights and batches, in each split. Defaults to `(0,)`.
         trials: Number of settings to try for each method with the first seed, see `Method`.

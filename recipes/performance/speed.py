@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / "speed.json"
     figures = json.loads(file.read_text()) if file.exists() else {}
+    machine = _machine()
     for part in options.parts:
         for task in dict.fromkeys(TASKS[part]):
             for backend in [name for name in options.backends if name in ONLY.get(part, BACKENDS)]:
@@ -55,7 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
                     for _ in range(TASKS[part].count(task))
                 ]
                 figures.setdefault(backend, {})[task] = found
-                figures["machine"] = _machine()
+                figures["machine"] = machine
+                # Figures of several machines may meet in one file; ratios must not.
+                figures.setdefault("processors", {})[f"{backend}: {task}"] = machine["processor"]
                 file.write_text(json.dumps(figures) + "\n")
     print("\n".join(write_report(figures, options.output)))
 

@@ -40,14 +40,24 @@ def ratio(first: list[float], second: list[float]) -> tuple[float, float, float]
 
 def write_report(figures: dict[str, Any], folder: Path) -> list[str]:
     """Write `speed.md` and `growth.png` of all figures, and return the lines of the report."""
-    backends = [name for name in figures if name != "machine"]
+    backends = [name for name in figures if name not in ("machine", "processors")]
     lines = ["# What distillation costs", ""]
     lines += [f"- {name}: {value}" for name, value in figures.get("machine", {}).items()]
+    lines += [f"- of {processor}: {tasks}" for processor, tasks in _elsewhere(figures).items()]
     lines += ["", *_steps(figures, backends), *_memory(figures, backends)]
     lines += _assembly(figures, backends)
     lines += _growth(figures, backends, folder)
     (folder / "speed.md").write_text("\n".join(lines))
     return lines
+
+
+def _elsewhere(figures: dict[str, Any]) -> dict[str, str]:
+    """Return the tasks that ran on another processor than the last one, by processor."""
+    here, found = figures.get("machine", {}).get("processor"), {}
+    for task, processor in figures.get("processors", {}).items():
+        if processor != here:
+            found.setdefault(processor, []).append(task)
+    return {processor: "; ".join(tasks) for processor, tasks in found.items()}
 
 
 def _cell(first: list[float], second: list[float], at_most: float | None = None) -> str:

@@ -82,8 +82,8 @@ def sound_converter(name: str) -> keras.Layer | None:
         return None
 
 
-def sound_encoder(name: str) -> tuple[keras.Model, dict[str, tuple[int | None, ...]]]:
-    """Return the encoder of an audio backbone, and the shape of each of its inputs by name.
+def sound_encoder(name: str) -> tuple[keras.Model, list[str]]:
+    """Return the encoder of an audio backbone, and the names of its inputs.
 
     Args:
         name: Preset, or the folder of one: Whisper, Moonshine.
@@ -103,7 +103,7 @@ def sound_encoder(name: str) -> tuple[keras.Model, dict[str, tuple[int | None, .
     # Without the decoder, which would want tokens of a text.
     inputs = {key: one for key, one in whole.input.items() if key.startswith("encoder")}
     encoder = keras.Model(inputs, outputs[_ENCODED], name=whole.name)
-    return encoder, {key: tuple(one.shape[1:]) for key, one in inputs.items()}
+    return encoder, list(inputs)
 
 
 def text_inputs(name: str, texts: list[str], length: int) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class ClipData(PublishedData):
         if modality == "video":
             return picture_model(shape, self.picture_size, classes, backbone)
         if sound_converter(backbone) is not None:
-            return heard_model(classes, backbone)
+            return heard_model(RATE * self.seconds, classes, backbone)
         return sound_model(shape, classes, backbone, self.steps)
 
 

@@ -4,11 +4,15 @@ The head sees pooled features after the backbone's last activation; compared are
 see `with_features`.
 """
 
+import math
+
 import keras
+import numpy as np
 from keras import ops
 
 from recipes.published.backbones import (
     image_backbone,
+    sound_converter,
     sound_encoder,
     text_backbone,
     without_activation,
@@ -66,21 +70,27 @@ def sound_model(
     return _pooled(inputs, x, inner, classes, "sound")
 
 
-def heard_model(classes: int, backbone: str) -> keras.Model:
+def heard_model(samples: int, classes: int, backbone: str) -> keras.Model:
     """Return a classifier of sounds by the mean over time of an audio backbone's encoder.
 
     Args:
+        samples: Of a clip, at the rate of the backbone.
         classes: Number of classes.
         backbone: See `recipes.published.backbones.sound_encoder`.
     """
-    encoder, shapes = sound_encoder(backbone)
-    masks = [name for name in shapes if name.endswith("mask")]
-    # Whisper calls it `encoder_features`, Moonshine `encoder_input_values`.
-    [features] = [name for name in shapes if name not in masks]
-    inputs = keras.Input(shapes[features], name="sound")
-    # All clips are of one length, so nothing is padding.
+    converter = sound_converter(backbone)
+    shape = converter(np.zeros((1, samples), "float32")).shape[1:]
+    encoder, names = sound_encoder(backbone)
+    masks = [name for name in names if name.endswith("mask")]
+    [features] = [name for name in names if name not in masks]
+    inputs = keras.Input(shape, name="sound")
+    # All clips are of one length.
     there = {name: ops.ones_like(inputs[..., 0], dtype="bool") for name in masks}
-    x = keras.layers.GlobalAveragePooling1D(name="pooled")(encoder({features: inputs, **there}))
+    x = encoder({features: inputs, **there})
+    if window := getattr(converter, "num_samples", None):
+        # Whisper's converter fills a window of 30 seconds: what follows the clip is silence.
+        x = x[:, : math.ceil(x.shape[1] * min(1.0, samples / window))]
+    x = keras.layers.GlobalAveragePooling1D(name="pooled")(x)
     return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name="sound")
 
 
@@ -151,8 +161,8 @@ def with_features(model: keras.Model) -> keras.Model:
 
     Args:
         model: Of this module. Of pictures and sounds the pooled map before the last activation, of
-            a segmenter the map itself; a text model is returned as it is, since the input of its
-            head is compared.
+            a segmenter the map itself; models of texts, and of sounds by an audio backbone, are
+            returned as they are, since the input of their head is compared.
     """
     if not any(layer.name == COMPARED for layer in model.layers):
         return model

@@ -27,7 +27,7 @@ class Experiment:
         few_labels: How many training samples keep their label in the budget "few".
         epochs: Of every model.
         folds: From a seed to the folds `train`, `validation` and `test`.
-        build: From a modality and its training inputs to a new classifier, whose layer `feature`
+        build: From a modality and inputs of its shape to a new classifier, whose layer `feature`
             is the input of the last `Dense` layer and has the same size for both modalities.
         maps: Paths of layers with maps of positions, or none, the same for both modalities.
         held_out: What the folds keep apart, in words.
