@@ -98,6 +98,8 @@ def test_torch_rounds_products_if_it_is_told_to():
 def test_what_is_left_of_the_mean_is_not_in_the_high_band(dtype, monkeypatch):
     x = (1000 + 0.01 * np.random.default_rng(0).normal(size=(8, 64))).astype(dtype)
     x = ops.convert_to_tensor(x, dtype=dtype)
+    if keras.backend.standardize_dtype(x.dtype) != dtype:
+        pytest.skip("JAX has no float64 by default")
     split = FrequencySplit(0.5, dtype=dtype)
     for _ in range(2):
         high = ops.convert_to_numpy(split(x)[1])
