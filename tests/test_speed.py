@@ -193,7 +193,7 @@ def test_assembly_in_a_process_of_its_own():
 
 
 def test_the_report_names_the_pairs_that_are_timed():
-    assert {name: pair.title for name, pair in PAIRS.items()} == speed_report.PAIRS
+    assert set(speed_report.PAIRS) == set(PAIRS)
 
 
 def test_processors_are_named(tmp_path):

@@ -20,19 +20,17 @@ class Pair:
     `keras.distillation.Distiller` wants it so, and it is timed beside ours.
 
     Attributes:
-        title: In words.
         shape: Of a sample.
-        make: From a role, `"teacher"` or `"student"`, to a new model with a layer `feature`.
+        make: From a role, `"teacher"` or `"student"`, to a new model that has the compared layer.
         optimizer: Of the student.
         steps: Of an epoch, the unit that is timed.
         rounds: How often each trainer is timed.
         options: Arguments of our distiller, besides the layers.
         positions: Shape of the labels of a sample, `()` for one label.
         batch_size: Samples in a step.
-        feature: Path of the layer that is compared.
+        feature: Name of the layer that is compared, "feature" by default.
     """
 
-    title: str
     shape: tuple[int, ...]
     make: Callable[[str], keras.Model]
     optimizer: Callable[[], keras.optimizers.Optimizer]
@@ -138,10 +136,9 @@ def _recurrent(shape: tuple[int, int], units: tuple[int, ...], size: int) -> ker
 
 
 PAIRS = {
-    "resnet": Pair("small ResNets, 32x32", (32, 32, 3), resnet, _momentum, steps=5, rounds=15),
-    "hub": Pair("KerasHub ResNet-18, 64x64", (64, 64, 3), hub_resnet, _momentum, 2, 5),
+    "resnet": Pair((32, 32, 3), resnet, _momentum, steps=5, rounds=15),
+    "hub": Pair((64, 64, 3), hub_resnet, _momentum, 2, 5),
     "maps": Pair(
-        "small segmenters, 2-D bands",
         (32, 32, 3),
         segmenter,
         _momentum,
@@ -151,7 +148,6 @@ PAIRS = {
         positions=(32, 32),
     ),
     "deeplab": Pair(
-        "DeepLabV3+ of ResNet-18, 64x64, 2-D bands",
         (64, 64, 3),
         deeplab,
         _momentum,
@@ -162,7 +158,7 @@ PAIRS = {
         batch_size=8,
         feature=models.COMPARED,
     ),
-    "speech": Pair("two layers of GRUs, 100 masked frames", (100, 80), speech, _momentum, 2, 5),
-    "masked": Pair("small masked GRUs", (40, 16), recurrent, _momentum, steps=5, rounds=9),
-    "tiny": Pair("MLPs of three layers", (32,), mlp, keras.optimizers.Adam, 100, 40),
+    "speech": Pair((100, 80), speech, _momentum, 2, 5),
+    "masked": Pair((40, 16), recurrent, _momentum, steps=5, rounds=9),
+    "tiny": Pair((32,), mlp, keras.optimizers.Adam, 100, 40),
 }
