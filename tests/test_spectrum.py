@@ -96,10 +96,11 @@ def test_torch_rounds_products_if_it_is_told_to():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_what_is_left_of_the_mean_is_not_in_the_high_band(dtype, monkeypatch):
+    # JAX warns where it has no such type, and warnings end a test.
+    if keras.config.backend() == "jax" and dtype == "float64":
+        pytest.skip("JAX has no float64 by default")
     x = (1000 + 0.01 * np.random.default_rng(0).normal(size=(8, 64))).astype(dtype)
     x = ops.convert_to_tensor(x, dtype=dtype)
-    if keras.backend.standardize_dtype(x.dtype) != dtype:
-        pytest.skip("JAX has no float64 by default")
     split = FrequencySplit(0.5, dtype=dtype)
     for _ in range(2):
         high = ops.convert_to_numpy(split(x)[1])
