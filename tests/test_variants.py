@@ -12,7 +12,7 @@ from keras_fdkd.study.row_file import read_rows
 from recipes.shared.experiments import load_experiment
 from recipes.variants import command
 from recipes.variants.command import Trial, report
-from recipes.variants.parts import Scheduled, SoftCutoff, Turned, basis
+from recipes.variants.parts import Scheduled, SoftCutoff, Turned, basis, followed
 
 
 @pytest.fixture
@@ -62,6 +62,27 @@ def test_low_frequencies_are_what_the_other_modality_sees():
     assert (spectrum[:, 1:3] ** 2).sum() > 0.9 * (spectrum**2).sum()
     best = basis("shared, whitened", features, 0, seen)
     assert best.shape == (16, 16)
+
+
+def test_pairs_count_by_what_the_student_tells():
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(400, 3))
+    # Half of the variance is in the student's features; for the last hundred pairs, nothing is.
+    told = np.concatenate([seen, rng.normal(size=(400, 3))], axis=1)
+    told[300:] = rng.normal(size=(100, 6))
+    order = rng.permutation(400)
+    back = np.argsort(order)
+    each = followed("samples", (5 * told[order],) * 2, (seen[order],) * 2)[back]
+    assert each.shape == (400,)
+    assert each.min() >= 0
+    assert each.max() <= 1
+    assert each[:300].mean() > each[300:].mean() + 0.2
+    train, held_out = slice(0, 200), slice(200, 300)
+    both = (told[train], told[held_out]), (seen[train], seen[held_out])
+    assert followed("held out", *both) == pytest.approx([0.5] * 200, abs=0.08)
+    unseen = rng.normal(size=(300, 3))
+    nothing = followed("held out", both[0], (unseen[train], unseen[held_out]))
+    np.testing.assert_array_equal(nothing, 0)
 
 
 def _fit(maker, **options):
@@ -114,7 +135,8 @@ def short(monkeypatch, tmp_path):
     experiment = dataclasses.replace(load_experiment("emoji"), epochs=1)
     monkeypatch.setattr(command, "load_experiment", lambda name: experiment)
     monkeypatch.setattr(command, "TEACHERS", tmp_path / "teachers")
-    names = ["student alone", "bands of shuffled channels", "bands + KD, cross-fitted teacher"]
+    names = ["student alone", "bands of shuffled channels", "bands + KD, cross-fitted teacher",
+             "bands, each pair by how well the student tells it"]  # fmt: skip
     found = [Trial(name, "emoji", "text", "image", "few", 0) for name in names]
     monkeypatch.setattr(command, "trials", lambda variants, seeds: found)
     return found
@@ -144,5 +166,5 @@ def test_a_trial_that_fails_stops_no_other(short, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="1 trials failed"):
         command.main(["--processes", "1", "--output", str(tmp_path)])
     rows = read_rows(tmp_path / "rows.jsonl")
-    assert ["error" in row for row in rows] == [False, True, False]
+    assert ["error" in row for row in rows] == [False, True, False, False]
     assert "cutoff" in rows[1]["error"]

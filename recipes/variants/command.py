@@ -27,6 +27,7 @@ from recipes.variants.parts import (
     Turned,
     basis,
     cross_fitted,
+    followed,
     in_basis,
 )
 from recipes.variants.place import Place
@@ -84,6 +85,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bands, fading to 0": {"bands": BANDS, "schedule": "fade"},
     "bands, fading to 0 in the first half": {"bands": BANDS, "schedule": "fade early"},
     "no split, fading to 0": {"bands": WHOLE, "schedule": "fade"},
+    "bands, a tenth of the weight, classifiers too": {
+        "bands": {"low_weight": 0.3, "high_weight": 0.1, "align_weight": 0.03},
+    },
+    "shared classifiers alone": {"bands": {**BANDS, "low_weight": 0.0, "high_weight": 0.0}},
+    "bands, each pair by how well the student tells it": {"bands": BANDS, "followed": "samples"},
+    "bands, by how well the student tells held-out pairs": {"bands": BANDS, "followed": "held out"},
+    "no split, each pair by how well the student tells it": {
+        "bands": WHOLE, "followed": "samples",
+    },
+    "no split, by how well the student tells held-out pairs": {
+        "bands": WHOLE, "followed": "held out",
+    },
     "KD, cross-fitted teacher": {"losses": [["KD", 2.0]], "cross_fitted": True},
     "bands + KD, cross-fitted teacher": {
         "bands": BANDS, "losses": [["KD", 2.0]], "cross_fitted": True,
@@ -112,7 +125,8 @@ def run(trial: Trial, folder: Path) -> dict[str, Any]:
         student = place.new_model(trial.student)
         accuracy = place.train(student, inputs, trial.student)
         return {"task": asdict(trial), "validation_accuracy": accuracy}
-    sides = [trial.teacher, *([trial.student] if "basis" in options else [])]
+    of_both = "basis" in options or "followed" in options
+    sides = [trial.teacher, *([trial.student] if of_both else [])]
     alone = {side: place.trained_alone(side, folder) for side in sides}
     teacher = alone[trial.teacher]
     # After the models that may have to be trained: what follows draws from the same seed.
@@ -125,7 +139,14 @@ def run(trial: Trial, folder: Path) -> dict[str, Any]:
     outputs = distiller.predict_teacher(place.inputs[trial.teacher], 512)
     if options.get("cross_fitted"):
         outputs["predictions"] = cross_fitted(place, trial.teacher)
-    accuracy = place.train(distiller, Pair({"student": inputs}, outputs), trial.student)
+    sources = {"student": inputs}
+    if "followed" in options:
+        both = [
+            tuple(_features(alone[side], x[side]) for x in (place.inputs, place.validation.inputs))
+            for side in sides
+        ]
+        sources["teacher_weight"] = followed(options["followed"], *both)
+    accuracy = place.train(distiller, Pair(sources, outputs), trial.student)
     return {"task": asdict(trial), "validation_accuracy": accuracy}
 
 

@@ -6,12 +6,15 @@ import keras
 import numpy as np
 from keras import ops
 from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from keras_fdkd import FrequencyDistiller
 from keras_fdkd.study.labels import UNLABELLED
 from recipes.variants.place import Place
 
+PENALTIES = np.logspace(-3, 3, 7)
 SCHEDULES = {
     "rise": lambda progress: ops.minimum(1.0, 4.0 * progress),
     "fade": lambda progress: 1.0 - progress,
@@ -116,7 +119,7 @@ def basis(kind: str, features: np.ndarray, seed: int, seen: np.ndarray | None = 
         laplacian = np.diag(similarity.sum(1)) - similarity
         return np.eye(size)[:, np.argsort(np.linalg.eigh(laplacian)[1][:, 1])]
     if kind.startswith("shared"):
-        found = RidgeCV(np.logspace(-3, 3, 7)).fit(seen, centred).predict(seen)
+        found = RidgeCV(PENALTIES).fit(seen, centred).predict(seen)
         axes = np.linalg.svd(found - found.mean(0))[2]
         if kind == "shared":
             return axes.T @ _waves(size)
@@ -136,6 +139,36 @@ def _waves(size: int) -> np.ndarray:
     waves /= np.linalg.norm(waves, axis=1, keepdims=True)
     # The bands leave the constant out: it gets the axis that is predicted least.
     return np.roll(waves, -1, axis=0)
+
+
+def followed(
+    kind: str, teacher: tuple[np.ndarray, np.ndarray], student: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """Return a weight from 0 to 1 per training pair: how well the student's features tell it.
+
+    A linear map from the student's features predicts those of the teacher, of unit variance. The
+    weight is the share of their squares that it explains, as nobody can learn to align the rest.
+
+    Args:
+        kind: `"samples"`: of each pair, from a map that is fitted on other training pairs.
+            `"held out"`: one number for all pairs, of a map fitted on the training pairs and judged
+            on the validation pairs.
+        teacher: Features of the training and of the validation pairs, shape `(pairs, dim)`.
+        student: The same of a student that was trained alone.
+    """
+    scale = StandardScaler().fit(teacher[0])
+    goals = [scale.transform(features) for features in teacher]
+    ridge = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
+    if kind == "samples":
+        goal = goals[0]
+        # Folds are blocks in the order of the data, which keeps most neighbours in time together.
+        missed = np.square(goal - cross_val_predict(ridge, student[0], goal, cv=5)).sum(1)
+        explained = 1 - missed / np.square(goal).sum(1)
+    else:
+        goal = goals[1]
+        missed = np.square(goal - ridge.fit(student[0], goals[0]).predict(student[1])).sum()
+        explained = np.full(len(teacher[0]), 1 - missed / np.square(goal).sum())
+    return np.clip(explained, 0.0, 1.0).astype("float32")
 
 
 def in_basis(model: keras.Model, matrix: np.ndarray) -> keras.Model:

@@ -29,6 +29,7 @@ class Place:
 
     Attributes:
         inputs: Of the training fold, by modality.
+        validation: The validation fold.
         labels: Of the training fold, -1 where hidden.
         steps: Number of training steps.
     """
@@ -36,7 +37,7 @@ class Place:
     def __init__(self, experiment: Experiment, budget: str, seed: int) -> None:
         self.experiment, self.budget, self.seed = experiment, budget, seed
         folds = experiment.folds(seed)
-        self.inputs, self._validation = folds["train"].inputs, folds["validation"]
+        self.inputs, self.validation = folds["train"].inputs, folds["validation"]
         keep = experiment.few_labels if budget == "few" else None
         self._rows = np.arange(len(folds["train"].labels))
         self.labels = Labels(folds["train"].labels).hidden(self._rows, keep, seed)
@@ -69,7 +70,7 @@ class Place:
         labels = self.labels if labels is None else labels
         seed = self.seed if seed is None else seed
         batches = Batches(x, self._rows, labels, labels != UNLABELLED, BATCH_SIZE, seed)
-        judged = self._validation
+        judged = self.validation
         rows = np.arange(len(judged.labels))
         held_out = InOrder(judged.inputs[modality], rows, judged.labels, BATCH_SIZE)
         return train(trainer, batches, held_out, self._protocol, seed).score
