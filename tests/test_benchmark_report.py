@@ -23,6 +23,7 @@ from recipes.benchmark.plots import plot_ranks
 from recipes.benchmark.protocol import row_counts
 from recipes.benchmark.report import summary_table, write_report
 from recipes.benchmark.rows import Block, Results
+from recipes.benchmark.short_tables import gains_table, intervals, load_results, steps_table
 
 TITLES = {"none": "no distillation", "kd": "KD", "at": "AT", "published": "FD-CMKD"}
 # What a method adds to no distillation, so that tables can be foreseen.
@@ -359,6 +360,27 @@ def test_summary_table():
     assert summary_table(make_rows(methods=("none", "kd")), TITLES) == expected
     # Without titles, those of the methods.
     assert f"| {METHODS['c2kd'].title} | " in summary_table(make_rows(methods=("c2kd",)))
+
+
+def test_short_tables_say_what_the_report_says():
+    """Of the committed rows, as the guides show them."""
+    found = load_results()
+    report = sections((RESULTS / "benchmark" / "report.md").read_text(encoding="utf-8"))
+    tables = report["In short"].split("### Few labels")
+    for line in gains_table(found, kept=True, digits=True)[2:-1]:
+        title, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        for number, table in enumerate(tables):
+            [row] = [row for row in table.splitlines() if row.startswith(f"| {title} |")]
+            mean, _, worst, kept, _, digits = (cell.strip() for cell in row.split("|")[2:-1])
+            assert [mean, worst] == cells[2 * number : 2 * number + 2]
+            assert kept == cells[4 + number]
+            assert number == 0 or digits == cells[6]
+    for line in steps_table(found)[2:-1]:
+        assert line in report["Cost"]
+    total, below, above = np.add(intervals(found, "all"), intervals(found, "few"))
+    text = report["Difference to no distillation"]
+    assert f": {below} of {total} intervals" in text
+    assert f"wholly above: {above}." in text
 
 
 def test_rank_diagram_names_every_method():

@@ -54,6 +54,28 @@ def test_readme_names_files_that_exist():
         assert (ROOT / path).exists(), path
 
 
+#: Rows of the README's table of measurements, by the benchmark's names.
+MEASURED = {
+    "KD": "kd",
+    "C2KD": "c2kd",
+    "`FrequencyDistiller`, defaults": "ours_defaults",
+    "a tenth of its weights": "ours_tenth",
+    "its weights tuned as for the others": "ours_bands",
+    "the same without bands, weights tuned": "ours_whole",
+}
+
+
+def test_readme_figures_are_the_committed_ones():
+    """Each row of the table of measurements holds what the rows in the project give."""
+    from recipes.benchmark.short_tables import gains_table, load_results
+
+    found = gains_table(load_results(), tuple(MEASURED.values()))[2:-1]
+    expected = [
+        f"| {title} |{line.split('|', 2)[2]}" for title, line in zip(MEASURED, found, strict=True)
+    ]
+    assert expected == [line for line in README.splitlines() if line in expected]
+
+
 def test_ci_calls_the_test_command_of_the_readme():
     command = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
     assert f"```sh\n{command}\n```" in README

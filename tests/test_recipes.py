@@ -107,9 +107,12 @@ def test_precision(tmp_path):
 
 @whole_recipe
 def test_one_device(capsys):
-    accuracy = devices.main(["--epochs", "1"])
-    assert 0 < accuracy["student"] < 1
-    assert f"teacher: {100 * accuracy['teacher']:.1f} %" in capsys.readouterr().out
+    accuracy = devices.main(["--epochs", "4"])
+    # Of seven exercises; the student's BatchNorm lags, and the teacher's too.
+    assert accuracy["teacher"] > 3 / 7
+    assert accuracy["student"] > 1.4 / 7
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-2:] == [f"{name}: {100 * value:.1f} %" for name, value in accuracy.items()]
 
 
 def test_two_devices(tmp_path):

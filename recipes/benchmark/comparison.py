@@ -83,6 +83,21 @@ def paired(
     return {seed: gain(seed) for seed in sorted(first.keys() & second.keys())}
 
 
+def gains(
+    results: Results, method: str, blocks: Sequence[Block], kept: bool = False
+) -> list[float]:
+    """Return the mean difference to no distillation of each block that has some.
+
+    Args:
+        results: The rows.
+        method: To compare.
+        blocks: Where.
+        kept: See `paired`.
+    """
+    found = [paired(results, method, NONE, block, kept) for block in blocks]
+    return [float(np.mean([*values.values()])) for values in found if values]
+
+
 def difference(
     results: Results, method: str, reference: Callable[[Block], str | None], blocks: Sequence[Block]
 ) -> Difference:

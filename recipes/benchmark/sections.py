@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_fdkd.study.statistics import holm
-from recipes.benchmark.comparison import Difference, difference, paired, rank
+from recipes.benchmark.comparison import Difference, difference, gains, rank
 from recipes.benchmark.inference import critical_distance, friedman
 from recipes.benchmark.plots import plot_curves, plot_differences, plot_ranks
 from recipes.benchmark.rows import NONE, Block, Results, is_ours
@@ -69,22 +69,17 @@ class Comparison:
             for method in self.results.methods:
                 if method == NONE:
                     continue
-                found = self._gains(method, others)
-                kept = self._gains(method, others, kept=True)
+                found = gains(self.results, method, others)
+                kept = gains(self.results, method, others, kept=True)
                 cells = (
-                    *(_points(of, found) for of in (np.mean, np.median, np.min)),
-                    *(_points(of, kept) for of in (np.mean, np.min)),
-                    _points(np.mean, self._gains(method, digits)),
+                    *(points_of(of, found) for of in (np.mean, np.median, np.min)),
+                    *(points_of(of, kept) for of in (np.mean, np.min)),
+                    points_of(np.mean, gains(self.results, method, digits)),
                 )
                 part = f" ({len(found)} of {len(others)})" if len(found) < len(others) else ""
                 rows.append((self.title(method) + part, *cells))
             lines += [f"### {title}", "", *table(("method", *head), rows)]
         return lines
-
-    def _gains(self, method: str, blocks: Sequence[Block], kept: bool = False) -> list[float]:
-        """Return the mean difference to no distillation in each setting that has some."""
-        found = [paired(self.results, method, NONE, block, kept) for block in blocks]
-        return [float(np.mean([*gains.values()])) for gains in found if gains]
 
     def accuracy(self) -> list[str]:
         """Return test accuracies, methods by settings."""
@@ -242,8 +237,9 @@ def _sign(low: float, high: float) -> int:
     return int(low > 0) - int(high < 0)
 
 
-def _points(of: Callable[..., float], gains: Sequence[float]) -> str:
-    return points(float(of(gains))) if gains else "-"
+def points_of(of: Callable[..., float], found: Sequence[float]) -> str:
+    """Return a statistic of gains in points, `"-"` without any."""
+    return points(float(of(found))) if found else "-"
 
 
 def _cell(one: Difference) -> str:

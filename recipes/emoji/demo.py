@@ -13,6 +13,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from rich.console import Console
 
 from keras_fdkd import FrequencyDistiller, fit_safely
 from keras_fdkd.study import Gain, Method, Results, Study
@@ -142,7 +143,8 @@ def main(arguments: list[str] | None = None) -> Results:
     )
     results = make_study(data, options.seeds, options.epochs).run(options.processes)
     results.table()
-    student = train_student(data, options.seeds[0], options.epochs)
+    with Console().status("The student to save is trained, alone and with the teacher ..."):
+        student = train_student(data, options.seeds[0], options.epochs)
     options.output.mkdir(parents=True, exist_ok=True)
     student.save(options.output / "student.keras")
     test = split_by_group(data.labels, data.groups, options.seeds[0])["test"]
