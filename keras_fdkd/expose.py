@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_fdkd.graphs import graph_of, runs_code_of_keras, runs_its_graph
+from keras_fdkd.graphs import graph_of, maker_of, runs_code_of_keras, runs_its_graph
 from keras_fdkd.inner_layers import PREDICTIONS, Recorder, find_layer, layers_in
 
 
@@ -20,14 +20,15 @@ def to_path(model: keras.Model, where: Any, role: str) -> str | None:
             f"`keras.KerasTensor`. Received: {role}_features={where!r}."
         )
     try:
-        # Operations are sorted by depth, so the one that makes the tensor is the last.
-        maker = keras.Model(graph_of(model).input, where).operations[-1]
+        keras.Model(graph_of(model).input, where)
     except (ValueError, AttributeError) as error:
         raise ValueError(
             f"The tensor `{role}_features` is not computed from the inputs of model "
             f"'{model.name}'. Inside a nested model, name the layer by its path instead. "
             f"Received: {where}."
         ) from error
+    # If it runs more than once, its name names no single tensor, which `expose` refuses.
+    maker = maker_of(where)
     if isinstance(maker, keras.layers.InputLayer):
         raise ValueError(
             f"`{role}_features` must be computed by model '{model.name}', not be its input. "

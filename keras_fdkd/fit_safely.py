@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_fdkd.arguments import check_choice, check_integer, check_name
+from keras_fdkd.best_epoch import BestEpoch
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 
 PLAIN, DISTILLED = "plain", "distilled"
@@ -61,7 +62,9 @@ def fit_safely(
         y: Labels.
         validation_data: Student inputs and labels, `(inputs, labels)`, or a data set. It chooses
             the epoch and the student, so it must not be the test set.
-        monitor: What is compared, a name in the logs. Defaults to `"val_task_loss"`.
+        monitor: What is compared, a name in the logs. `"val_loss"` means `"val_task_loss"`, since
+            with validation pairs it holds the terms too, which only one training minimizes.
+            Defaults to `"val_task_loss"`.
         mode: `"min"`, `"max"`, or `"auto"`, as Keras infers from the metric. Defaults to `"auto"`.
         seed: Integer >= 0, set before each training, so that both get the same batches. Defaults to
             `0`.
@@ -73,7 +76,8 @@ def fit_safely(
 
     Raises:
         ValueError: If the distiller is not compiled or, like `C2KDDistiller`, has no weights of
-            terms to set to 0; if there are no validation data; or if `monitor` is not in the logs.
+            terms to set to 0; if there are no validation data; if `monitor` is not in the logs, or
+            is NaN in all epochs of both trainings.
 
     Example:
     >>> import numpy as np
@@ -106,6 +110,8 @@ def fit_safely(
     check_name("monitor", monitor)
     check_choice("mode", mode, ("auto", "min", "max"))
     check_integer("seed", seed, 0)
+    if monitor == "val_loss":
+        monitor = _TASK_LOSS
     if monitor == _TASK_LOSS:
         # Keras cannot infer the direction of a name that is not a metric.
         mode = "min"
@@ -121,25 +127,28 @@ def fit_safely(
         for name in (PLAIN, DISTILLED):
             _assign(variables, start)
             _weigh(distiller, dict.fromkeys(names, 0.0) if name == PLAIN else weights)
-            # With this patience it never stops early: it only keeps the best epoch's weights.
-            best = keras.callbacks.EarlyStopping(
-                monitor, mode=mode, patience=kwargs.get("epochs", 1), restore_best_weights=True
-            )
+            best = BestEpoch(monitor, mode, kwargs.get("epochs", 1))
             keras.utils.set_random_seed(seed)
             histories[name] = distiller.fit(
                 x, y, validation_data=validation_data, callbacks=[best], **kwargs
             ).history
-            # `EarlyStopping` only warns if there is no such name.
+            # It only warns if there is no such name.
             if best.best is None:
                 raise ValueError(
                     f"`monitor` must be one of {sorted(histories[name])}. Received: {monitor!r}."
                 )
-            found[name] = float(best.best)
+            found[name] = float(histories[name][monitor][best.best_epoch])
             better = best.monitor_op
             # Kept of the first training, the plain one; the student has the weights of the second.
             end_of_plain = end_of_plain or _values(variables)
     finally:
         _weigh(distiller, weights)
+    if all(map(math.isnan, found.values())):
+        raise ValueError(
+            f"Neither training came to a finite `{monitor}`. A term that is not finite spoils the "
+            "plain training too, where its weight is 0. Look at the logs of a plain "
+            f"`distiller.fit`. Received: {histories[DISTILLED]}."
+        )
     won = math.isnan(found[PLAIN]) or bool(better(found[DISTILLED], found[PLAIN]))
     kept = DISTILLED if won and not math.isnan(found[DISTILLED]) else PLAIN
     if kept == PLAIN:

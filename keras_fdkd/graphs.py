@@ -47,6 +47,12 @@ def graph_of(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.output)
 
 
+def maker_of(tensor: keras.KerasTensor) -> Any:
+    """Return the layer or operation that made a symbolic tensor, a nested model as a whole."""
+    history = getattr(tensor, "_keras_history", None)
+    return None if history is None else history.operation
+
+
 def made_by(place: Place) -> Step | None:
     """Return what made the tensor, inside nested models; `None` for an input of the whole model.
 

@@ -19,6 +19,13 @@ def running(model: keras.Model) -> Iterator[None]:
         _RUNNING.remove(model)
 
 
+def place_of_steps(optimizer: keras.optimizers.Optimizer) -> int | None:
+    """Return which of the optimizer's variables counts the training steps, `None` if none does."""
+    # By name: with accumulated gradients `iterations` counts updates, not steps.
+    places = [i for i, v in enumerate(optimizer.variables) if v.name == "iteration"]
+    return places[-1] if places else None
+
+
 def give_values() -> None:
     """Let the variables of running models have values: on JAX they hold none during an epoch.
 

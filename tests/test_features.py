@@ -179,6 +179,12 @@ def test_layer_that_runs_twice():
     model = keras.Model(x, keras.layers.Dense(2)(shared(shared(x))))
     with pytest.raises(ValueError, match="more than once"):
         tap(model, "shared")
+    # The tensor of a run that is not the last layer of the graph, either.
+    between = keras.layers.Dense(4, name="between")
+    feature = shared(between(shared(x)))
+    model = keras.Model(x, keras.layers.Dense(2)(feature))
+    with pytest.raises(ValueError, match="more than once"):
+        FeatureTap(model, {"feature": feature}, "teacher")
 
 
 def test_layer_with_several_outputs():

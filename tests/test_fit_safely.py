@@ -4,9 +4,11 @@ import keras
 import numpy as np
 import pytest
 from conftest import classifier, cross_entropy, pairs
+from keras import ops
 
 from keras_fdkd import C2KDDistiller, CrossModalDistiller, FrequencyDistiller, fit_safely
-from keras_fdkd.losses import KD
+from keras_fdkd.best_epoch import BestEpoch
+from keras_fdkd.losses import KD, CrossModalLoss
 
 
 def made(weight=1.0, teacher=None):
@@ -101,6 +103,49 @@ def test_a_student_that_diverged_is_not_kept():
     kept = fit_safely(distiller, x, y, validation_data=validation, verbose=0)
     assert kept.kept == "plain"
     assert np.isfinite(kept.scores["plain"])
+
+
+def test_the_first_epoch_may_be_nan():
+    """Nothing is better than NaN, so Keras would keep it."""
+
+    best = BestEpoch("val_task_loss", "min", 3)
+    model = classifier(4)
+    best.set_model(model)
+    best.on_train_begin()
+    for epoch, value in enumerate((float("nan"), 2.0, 3.0)):
+        model.layers[-1].bias.assign(np.full(3, epoch))
+        best.on_epoch_end(epoch, {"val_task_loss": value})
+    best.on_train_end()
+    assert (best.best, best.best_epoch) == (2.0, 1)
+    np.testing.assert_array_equal(model.layers[-1].get_weights()[1], 1.0)
+
+
+def test_terms_that_are_not_finite():
+    class Infinite(CrossModalLoss):
+        def __init__(self):
+            super().__init__(teacher_layer_name=None, student_layer_name=None, name="infinite")
+
+        def call(self, teacher, student, y=None):
+            return ops.sum(ops.sqrt(-1.0 - ops.square(student)), axis=-1)
+
+    x, y, validation = task()
+    distiller = CrossModalDistiller(classifier(6), classifier(4), losses=[Infinite()])
+    distiller.compile("sgd", cross_entropy())
+    with pytest.raises(ValueError, match="Neither training came to a finite `val_task_loss`"):
+        fit_safely(distiller, x, y, validation_data=validation, verbose=0)
+
+
+def test_terms_are_no_part_of_what_is_compared():
+    """With validation pairs `val_loss` holds them, and the distilled student would look worse."""
+    x, y, _ = task()
+    validation = {side: values[:16] for side, values in x.items()}, y[:16]
+    kept = fit_safely(
+        made(), x, y, validation_data=validation, monitor="val_loss", epochs=2, verbose=0
+    )
+    assert kept.monitor == "val_task_loss"
+    logs = kept.histories["distilled"]
+    assert min(logs["val_task_loss"]) == kept.scores["distilled"]
+    assert min(logs["val_loss"]) > kept.scores["distilled"] + 0.01
 
 
 def test_what_has_no_terms_to_leave_out():

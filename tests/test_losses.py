@@ -547,6 +547,20 @@ class Compare(keras.layers.Layer):
         return [loss.call(teacher, student) for loss, teacher, student in pairs]
 
 
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="others know all sizes")
+@pytest.mark.parametrize("loss", [KD(), PKD(), AT(), FitNet()], ids=lambda loss: loss.name)
+def test_steps_that_only_the_step_knows(loss):
+    """One step is not compared with all: where the numbers differ, the value is NaN."""
+    import tensorflow as tf
+
+    unknown = tf.TensorSpec((2, None, 3))
+    value = tf.function(loss.compute_loss, input_signature=[unknown, unknown])
+    rng = np.random.default_rng(0)
+    six, one = (rng.normal(size=(2, steps, 3)).astype("float32") for steps in (6, 1))
+    assert np.isfinite(value(six, six[::-1]))
+    assert np.isnan(value(six, one))
+
+
 def test_unknown_batch_size():
     """Symbolic tensors, and compiled functions over batches of several sizes."""
     cases = {

@@ -320,14 +320,15 @@ def test_dkd_a_pixel_is_dkd_of_all_pixels():
 
 
 def test_weights_of_steps_count_by_their_mean_in_bands_along_time():
-    """A band along time has no steps of its own, and padding is resampled away."""
+    """A band along time has no steps of its own, and padding is resampled away, weights too."""
     rng = np.random.default_rng(4)
     teacher, student = rng.normal(size=(2, SAMPLES, STEPS, 8)).astype("float32")
     weight = rng.random((SAMPLES, STEPS)).astype("float32")
     loss = FrequencyDistillation(axis=1)
     for mask in (None, ~PADDED):
+        mean = np.average(weight, axis=1, weights=mask)
         found = [
             float(loss.compute_loss(teacher, student, sample_weight=w, mask=mask))
-            for w in (weight, weight.mean(1))
+            for w in (weight, mean.astype("float32"))
         ]
         assert found[0] == pytest.approx(found[1], rel=1e-6)

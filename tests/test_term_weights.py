@@ -7,7 +7,16 @@ from conftest import classifier, cross_entropy, pairs
 
 from keras_fdkd import C2KDDistiller, CrossModalDistiller, FrequencyDistiller, MutualDistiller
 from keras_fdkd.callbacks import WeightSchedule
-from keras_fdkd.losses import AT, DIST, DKD, KD, RKD, BinaryKD, CrossModalLoss
+from keras_fdkd.losses import (
+    AT,
+    DIST,
+    DKD,
+    KD,
+    RKD,
+    BinaryKD,
+    CrossModalLoss,
+    FrequencyDistillation,
+)
 
 STILL = {"batch_size": 24, "shuffle": False, "verbose": 0}
 
@@ -46,8 +55,9 @@ def test_weights_of_bands_and_heads(in_batch):
     assert history["loss"][0] > history["task_loss"][0] + 0.1
     assert history["loss"][1] == pytest.approx(history["task_loss"][1], rel=1e-6)
     assert history["low_loss"][1] == pytest.approx(history["low_loss"][0], rel=1e-5)
+    # Made with 0, the terms would not exist.
     config = distiller.get_config()
-    assert (config["low_weight"], config["high_weight"], config["align_weight"]) == (0, 0, 0)
+    assert [config[f"{name}_weight"] for name in ("low", "high", "align")] == [3.0, 1.0, 0.3]
 
 
 def test_weights_of_losses():
@@ -176,6 +186,32 @@ def test_weights_come_back_with_the_weights_and_the_file(tmp_path):
         assert dict(one.term_weights.items())["kd_loss"] == 0.2
 
 
+def test_terms_that_faded_out_are_in_the_file(tmp_path):
+    """A term of weight 0 would not be made: the loaded distiller has it, with its weight of 0."""
+    x, y = pairs()
+    for distiller, terms in (
+        (CrossModalDistiller(classifier(6), classifier(4), losses=[KD()]), ["kd_loss"]),
+        (FrequencyDistiller(classifier(6), classifier(4)), ["low_loss", "high_loss", "align_loss"]),
+    ):
+        distiller.compile("sgd", cross_entropy())
+        for term in terms:
+            distiller.term_weights[term] = 0.0
+        distiller.save(tmp_path / "faded.keras")
+        loaded = keras.saving.load_model(tmp_path / "faded.keras")
+        assert [loaded.term_weights[term] for term in terms] == [0.0] * len(terms)
+        for one in (distiller, loaded):
+            for term in terms:
+                one.term_weights[term] = 0.5
+        found, expected = (
+            one.evaluate(x, y, verbose=0, return_dict=True) for one in (loaded, distiller)
+        )
+        assert found == pytest.approx(expected, rel=1e-5)
+        assert set(terms) <= set(found)
+    loss = FrequencyDistillation()
+    loss.low_weight = 0.0
+    assert FrequencyDistillation.from_config(loss.get_config()).compared == ("low", "high")
+
+
 def test_terms_of_ones_own_may_have_weights():
     class Own(CrossModalDistiller):
         def compare(self, teacher, student, training):
@@ -244,6 +280,19 @@ def test_schedule_of_weights():
     assert history["loss"][0] - history["task_loss"][0] == pytest.approx(added, rel=1e-4)
     distiller.fit(x, y, callbacks=[schedule, Seen()], **fit)
     assert came[3:] == [0.75, 1.0, 1.25]
+
+
+def test_schedule_counts_batches():
+    """With accumulated gradients the optimizer updates less often."""
+    x, y = pairs(8)
+    steps = []
+    schedule = WeightSchedule({"kd_loss": lambda step: steps.append(step) or 1.0})
+    distiller = CrossModalDistiller(classifier(6), classifier(4), losses=[KD()])
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=4)
+    distiller.compile(optimizer, cross_entropy())
+    for _ in range(2):
+        distiller.fit(x, y, batch_size=2, verbose=0, callbacks=[schedule])
+    assert steps == list(range(8))
 
 
 def test_schedule_in_strides():

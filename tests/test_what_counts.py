@@ -105,6 +105,40 @@ def test_a_sum_needs_no_share():
     assert logs(distiller, x, y, loss, batch_size=8)["task_loss"] == pytest.approx(4.0, rel=1e-4)
 
 
+@pytest.mark.parametrize("missing", ["labels", "teachers"])
+def test_sums_leave_out_what_is_missing(missing):
+    """A mean has to be taken over fewer samples; a sum is just that of the others."""
+    x, _ = pairs(8)
+    y = RNG.normal(size=(8, 2)).astype("float32")
+    labels, weight = y.copy(), np.ones(8, "float32")
+    if missing == "labels":
+        labels[::2] = np.nan
+    else:
+        weight[::2] = 0
+    total = keras.losses.MeanSquaredError(reduction="sum")
+    models = classifier(6, classes=2), classifier(4, classes=2)
+    distiller = FrequencyDistiller(*models, low_loss=total)
+    found = logs(distiller, {**x, "teacher_weight": weight}, labels, total, batch_size=8)
+    there = {side: values[1::2] for side, values in x.items()}
+    expected = logs(distiller, there, y[1::2], total, batch_size=8)
+    names = ["align_loss"] + ["low_loss"] * (missing == "teachers")
+    for name in names:
+        assert found[name] == pytest.approx(expected[name], rel=1e-5)
+
+
+def test_labels_in_a_list_of_one():
+    """Keras takes it for the labels of the only output; void positions count in no term then."""
+    distiller = CrossModalDistiller(recurrent(3, False), recurrent(2, False), losses=[KD()])
+    labels = np.where(PADDED, 9, FRAMES)
+    x, loss = {"teacher": XT, "student": XS}, cross_entropy(ignore_class=9)
+    weight = RNG.random((SAMPLES, STEPS)).astype("float32")
+    for given in (None, weight):
+        expected = logs(distiller, x, labels, loss, sample_weight=given)["kd_loss"]
+        in_list = None if given is None else [given]
+        found = logs(distiller, x, [labels], loss, sample_weight=in_list)["kd_loss"]
+        assert found == pytest.approx(expected, rel=1e-6)
+
+
 def test_missing_labels_of_one_output_in_a_list():
     x, _ = pairs(8)
     y = RNG.normal(size=(8, 2)).astype("float32")

@@ -6,14 +6,15 @@ from typing import Any
 import keras
 
 from keras_fdkd.arguments import check_integer
+from keras_fdkd.running import place_of_steps
 
 
 class WeightSchedule(keras.callbacks.Callback):
     """Change weights of distillation terms during training: warm-up, or annealing.
 
     For methods whose weight should rise at the start (such as DKD) or fade out at the end. A weight
-    in `distiller.term_weights` is a variable, which compiled steps follow. Steps are counted by the
-    optimizer, so a training that is resumed later also resumes its schedule.
+    in `distiller.term_weights` is a variable, which compiled steps follow. Batches are counted by
+    the optimizer, so a training that is resumed later also resumes its schedule.
 
     Args:
         weights: Dict from the name of a term in the logs (`"kd_loss"`, `"low_loss"`) to a
@@ -73,7 +74,10 @@ class WeightSchedule(keras.callbacks.Callback):
         for name in self.weights:
             terms[name]  # Raises if there is no such term.
         # Read once, and counted from here: on JAX it has no value while an epoch runs.
-        self._next = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        optimizer = self.model.optimizer
+        place = place_of_steps(optimizer)
+        count = optimizer.iterations if place is None else optimizer.variables[place]
+        self._next = int(keras.ops.convert_to_numpy(count))
         self._stride = -1  # The first step sets the weights in any case.
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -13,7 +13,7 @@ from keras_fdkd.distillers.presence import mean_present, present, times, weight_
 from keras_fdkd.layers import BandClassifier
 from keras_fdkd.losses.cross_modal_loss import takes_argument
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
-from keras_fdkd.losses.reduction import masked_weights
+from keras_fdkd.losses.reduction import masked_weights, mean_over
 
 _BATCH = 32  # rows at a time, like Keras's `predict`
 
@@ -62,15 +62,18 @@ class BandPair:
         names = [self.keys[0]], [self.keys[1]]
         wanted, feature = teacher[self.keys[0]], student[self.keys[1]]
         masks = masks_of(names, teacher, student)
-        mask: Any = both(masks) if self.is_aligned else tuple(map(only, masks))
-        if getattr(self.projector, "resamples_steps", False) and not self.is_aligned:
+        weight = weight_of(names[0], teacher)
+        is_aligned = self.is_aligned or self._is_about_positions(weight)
+        mask: Any = both(masks) if is_aligned else tuple(map(only, masks))
+        if getattr(self.projector, "resamples_steps", False) and not is_aligned:
             # After it, all of the student's steps are valid.
             feature = self.projected(feature, training, mask[1])
             mask = (mask[0], None if mask[1] is None else fitted(mask[1], feature))
         else:
             feature = self.projected(feature, training)
+        before = mask
         wanted, feature, mask = self.frequency.without_padding(wanted, feature, mask)
-        weight = weight_of(names[0], teacher)
+        lost = is_aligned and mask is not None and len(mask.shape) < 2
         mask = with_samples(mask, present(weight))
         seen, made = self.frequency.split(wanted), self.frequency.split(feature)
         fits = mask is not None and len(mask.shape) == len(wanted.shape) - 1
@@ -80,6 +83,8 @@ class BandPair:
             "bands": {band: (seen[band], made[band]) for band in self.frequency.bands},
             "mask": mask,
             "weight": weight,
+            # What counted before the positions became one spectrum.
+            "positions": before if lost else None,
             "align": {
                 band: _judged(head, [seen[band], made[band]], one)
                 for band, head in self.align_heads.items()
@@ -116,10 +121,16 @@ class BandPair:
             valid: Which of them count, or `None`.
         """
         weight = times(sample_weight, compared["weight"])
+        weight, valid = (mean_over(one, compared["positions"]) for one in (weight, valid))
         return self.frequency.compare(compared["bands"], weight, compared["mask"], valid)
 
     def weight_of_labels(
-        self, compared: Mapping[str, Any], sample_weight: Any, there: Any, labelled: Any
+        self,
+        compared: Mapping[str, Any],
+        sample_weight: Any,
+        there: Any,
+        labelled: Any,
+        is_mean: bool,
     ) -> Any:
         """Return the weights for the losses of the heads, of samples or positions, or `None`.
 
@@ -128,6 +139,7 @@ class BandPair:
             sample_weight: Of samples or positions, or `None`.
             there: Which samples have labels, shape `(batch,)`, or `None`: all.
             labelled: Where the loss of the heads finds labels, over which it takes its mean.
+            is_mean: Whether it takes a mean.
         """
         own, mask = compared["weight"], compared["mask"]
         if mask is not None and len(mask.shape) > 1 and not self._judges(mask.shape[1:]):
@@ -139,7 +151,23 @@ class BandPair:
             return weight
         shaped = max([*given, *([] if weight is None else [weight])], key=lambda x: len(x.shape))
         ones = ops.ones_like(shaped, dtype="float32")
-        return masked_weights(ones, weight, mask, there, base=labelled)
+        return masked_weights(ones, weight, mask, there, base=labelled, is_mean=is_mean)
+
+    def _is_about_positions(self, weight: Any) -> bool:
+        """Whether the teacher's weights tell positions apart, to which the projector brings both.
+
+        Raises:
+            ValueError: If padding does so too, which each side has of its own.
+        """
+        if weight is None or len(weight.shape) < 2:
+            return False
+        if self.is_masked and not self.is_aligned:
+            raise ValueError(
+                'The features differ in their positions and carry a Keras mask, so `"teacher_'
+                'weight"` of positions has no place: pass one weight per sample, or `time_steps`.'
+                f" Received: weights of shape {tuple(weight.shape)}."
+            )
+        return True
 
     def check_heads(self, loss: Any) -> None:
         """Raise if heads give logits of positions, some of them padding, but `loss` uses all.

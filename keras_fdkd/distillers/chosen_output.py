@@ -63,7 +63,11 @@ class ChosenOutput:
 
     def labels(self, y: Any) -> Any:
         """Return the labels, or weights, of the chosen output."""
-        return y if self.name is None else _pick(y, self.name, self._names)
+        if self.name is not None:
+            return _pick(y, self.name, self._names)
+        leaves = keras.tree.flatten(y)
+        # Keras takes a list or a dict of one for a single output.
+        return leaves[0] if len(leaves) == 1 else y
 
     def loss(self, loss: Any) -> Any:
         """Return the compiled loss of the chosen output."""

@@ -9,7 +9,7 @@ from keras import ops
 from keras_fdkd.arguments import is_integer
 from keras_fdkd.data import TEACHER
 from keras_fdkd.distillers.counted import per_sample
-from keras_fdkd.distillers.presence import mean_present, weight_key
+from keras_fdkd.distillers.presence import weight_key, weights_at
 from keras_fdkd.layers import StepResampler
 from keras_fdkd.masks import mask_key
 
@@ -98,14 +98,21 @@ def _resampled(
     for name in names:
         key, weight = mask_key(name), weight_key(name)
         mask = outputs[key][..., 0] if key in outputs else None
+        if weight in outputs and len(outputs[weight].shape) > 1:
+            outputs[weight] = _resampled_weights(resample, outputs[name], outputs[weight], mask)
         outputs[name] = resample.call(outputs[name], mask)
         if mask is not None:
             ones = ops.ones_like(outputs[name][..., :1], dtype="bool")
             outputs[key] = ops.logical_and(ops.any(mask, axis=1)[:, None, None], ones)
-        if weight in outputs:
-            # Weights of the steps that came do not fit the steps that were made.
-            outputs[weight] = mean_present(outputs[weight])
     return outputs
+
+
+def _resampled_weights(resample: StepResampler, output: Any, weight: Any, mask: Any) -> Any:
+    """Return the weights of the steps that are made, 0 if one that they are made of has 0."""
+    weight = weights_at(output, weight)[..., None]
+    there = resample.call(ops.cast(weight > 0, weight.dtype), mask)
+    # Shares of neighbours that are both there sum to 1, but for rounding.
+    return ops.where(there > 1 - 1e-5, resample.call(weight, mask), 0.0)[..., 0]
 
 
 def _symbolic(steps: int, spec: dict[str, Any], names: list[str]) -> dict[str, Any]:

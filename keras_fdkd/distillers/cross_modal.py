@@ -27,18 +27,16 @@ from keras_fdkd.distillers.loss_terms import LossTerms
 from keras_fdkd.distillers.missing_labels import labelled, of_labelled, takes_missing
 from keras_fdkd.distillers.output_checks import OutputChecks
 from keras_fdkd.distillers.paired_model import PairedModel
-from keras_fdkd.distillers.presence import scaled
+from keras_fdkd.distillers.presence import scaled, with_presence_masks
 from keras_fdkd.distillers.replicas import replicas
 from keras_fdkd.distillers.term_means import TermMeans
-from keras_fdkd.distillers.term_weights import TermWeights
+from keras_fdkd.distillers.term_weights import TermWeights, lasting
 from keras_fdkd.features import FEATURES, PREDICTIONS
+from keras_fdkd.losses.reduction import divides
 
 _LOSSES = "losses"
 #: Where `terms` finds what counts: a `Counted`, and which samples have labels.
 COUNTED = "counted"
-_NO_MEANS = ("sum", "mean_with_sample_weight")  # These need no share of what counts.
-
-
 _METRICS = ("metrics", "weighted_metrics")
 
 
@@ -257,6 +255,7 @@ class CrossModalDistiller(PairedModel):
         teacher = self._chosen.outputs(teacher, of_teacher=True)
         student = self._chosen.outputs(student)
         teacher, student = self._steps(teacher, student)
+        teacher = with_presence_masks(teacher, self._teacher.names)
         compared = self.compare(teacher, student, training)
         if self._loss_terms.losses:
             compared[_LOSSES] = self._loss_terms.compare(
@@ -304,8 +303,7 @@ class CrossModalDistiller(PairedModel):
         predictions, compared = _split(x, y_pred)
         y, there = labelled(y) if self._allows_missing_labels else (y, None)
         loss = self._chosen.loss(self.loss)
-        is_mean = getattr(loss, "reduction", None) not in _NO_MEANS
-        task_weight = of_labelled(sample_weight, there, y, is_mean)
+        task_weight = of_labelled(sample_weight, there, y, divides(loss))
         total = self._task_loss(x, y, predictions, _copies(task_weight), training)
         logs = {"task_loss": total * replicas()}
         size = ops.shape(keras.tree.flatten(x)[0])[0]
@@ -386,7 +384,10 @@ class CrossModalDistiller(PairedModel):
                 keras.saving.serialize_keras_object(loss)
                 for loss in self._loss_terms.losses.values()
             ],
-            "loss_weights": [self.term_weights[f"{name}_loss"] for name in self._loss_terms.losses],
+            "loss_weights": [
+                lasting(self.term_weights[f"{name}_loss"], weight)
+                for name, weight in self._loss_terms.weights.items()
+            ],
         }
         if type(self).__init__ is CrossModalDistiller.__init__:
             # A subclass with its own arguments stores these itself.

@@ -23,10 +23,11 @@ from keras_fdkd.distillers.chosen_output import ChosenOutput
 from keras_fdkd.distillers.counted import Counted
 from keras_fdkd.distillers.cross_modal import COUNTED, CrossModalDistiller
 from keras_fdkd.distillers.teachers import check_teacher
-from keras_fdkd.distillers.term_weights import TermWeight
+from keras_fdkd.distillers.term_weights import TermWeight, lasting
 from keras_fdkd.features import PREDICTIONS, FeatureTap, check_model
 from keras_fdkd.losses.band_losses import check_loss
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
+from keras_fdkd.losses.reduction import divides
 
 #: Arguments of `FrequencyDistiller` that give the loss of the authors' published code. With these
 #: weights the band terms are too small to have a measurable effect; with about 100 times as much
@@ -194,7 +195,8 @@ class FrequencyDistiller(CrossModalDistiller):
             "align_loss": align_weight,
             "band_task_loss": band_task_weight,
         }
-        check_weights(**{name.replace("_loss", "_weight"): w for name, w in weights.items()})
+        first_weights = {name.replace("_loss", "_weight"): w for name, w in weights.items()}
+        check_weights(**first_weights)
         terms = {name: weight for name, weight in weights.items() if weight}
         bands = (low_weight, high_weight, low_loss, high_loss)
 
@@ -222,6 +224,7 @@ class FrequencyDistiller(CrossModalDistiller):
             check_loss(align_loss, "align_loss")
             check_align_loss(align_loss)
         self.align_loss = align_loss
+        self._first_weights = first_weights
         judged = self._chosen.outputs(self._student_tap.spec)[PREDICTIONS]
         kinds = {"align": align_weight, "band_task": band_task_weight}
         heads = {kind: judged for kind, weight in kinds.items() if weight}
@@ -338,7 +341,9 @@ class FrequencyDistiller(CrossModalDistiller):
             values = {f"{band}_loss": value for band, value in losses.items()}
             judged = None
             if self._has_heads():
-                judged = pair.weight_of_labels(of_pair, found.weight, there, found.labelled)
+                judged = pair.weight_of_labels(
+                    of_pair, found.weight, there, found.labelled, divides(self._align_loss)
+                )
             for kind, heads, sides in (
                 ("align", pair.align_heads, 2),
                 ("band_task", pair.band_task_heads, 1),
@@ -374,10 +379,7 @@ class FrequencyDistiller(CrossModalDistiller):
             **config,
             **bands,
             **extra,
-            "low_weight": self.low_weight,
-            "high_weight": self.high_weight,
-            "align_weight": self.align_weight,
-            "band_task_weight": self.band_task_weight,
+            **{name: lasting(getattr(self, name), w) for name, w in self._first_weights.items()},
             "align_loss": keras.saving.serialize_keras_object(self.align_loss),
             "pair_weights": [pair.weight for pair in self.pairs],
             "projector": projectors[0] if len(projectors) == 1 else projectors,

@@ -10,7 +10,14 @@ from keras import ops
 from keras_fdkd.data import STUDENT, TEACHER
 from keras_fdkd.distillers.checks import check_weights
 from keras_fdkd.distillers.group_tap import group_key
-from keras_fdkd.distillers.masks import both, check_masks, fitted, masks_of, with_samples
+from keras_fdkd.distillers.masks import (
+    both,
+    check_masks,
+    fitted,
+    leaves_out,
+    masks_of,
+    with_samples,
+)
 from keras_fdkd.distillers.presence import present, times, weight_of
 from keras_fdkd.distillers.replicas import replicas
 from keras_fdkd.features import PREDICTIONS
@@ -155,6 +162,8 @@ class LossTerms:
             keys = self._flat_keys(loss)
             pair = self._select(loss, teacher, student)
             weight = weight_of(keys[0], teacher)
+            if weight is not None and len(weight.shape) > 1:
+                leaves_out(name, loss, pair, 'have `"teacher_weight"` of positions')
             mask = with_samples(both(masks_of(keys, teacher, student)), present(weight))
             if name in adapters:
                 more = {"index": index} if getattr(loss, "needs_index", False) else {}

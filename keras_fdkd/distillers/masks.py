@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, takes_argument
@@ -62,27 +63,8 @@ def check_masks(name: str, loss: Any, pair: tuple[Any, Any], masks: list[Any]) -
     """Raise if what a loss compares is masked and the loss would count what is masked."""
     if all(mask is None for mask in masks):
         return
-    takes = getattr(loss, "takes_masks", False)
-    if isinstance(loss, CrossModalLoss) and takes is not False:
-        reduces = type(loss).compute_loss is not CrossModalLoss.compute_loss
-        masks_itself = takes_argument(type(loss).call, "mask")
-        # The code of a loss tells; where it says nothing, a warning must do.
-        takes = True if loss.gives_positions() or masks_itself or (takes and reduces) else None
-    if takes is None:
-        warnings.warn(
-            f"The outputs that `{name}` compares carry a Keras mask, which its `call` does not "
-            "take: what stands in the padding counts. Give `call` an argument `mask`, or define "
-            "`values`, with one value per position, instead of `call`.",
-            stacklevel=5,
-        )
+    if not leaves_out(name, loss, pair, "carry a Keras mask"):
         return
-    if not takes:
-        raise ValueError(
-            f"The outputs that `{name}` compares carry a Keras mask, and `{type(loss).__name__}` "
-            "would compare the padding too. Pool them first, or use a loss that leaves padding "
-            "out, such as `KD`, `PKD`, `FitNet`, `AT` or `FrequencyDistillation`. "
-            f"Received: teacher {pair[0]}, student {pair[1]}."
-        )
     positions = [tuple(output.shape[1:-1]) for output in pair]
     if positions[0] != positions[1]:
         raise ValueError(
@@ -92,3 +74,38 @@ def check_masks(name: str, loss: Any, pair: tuple[Any, Any], masks: list[Any]) -
         )
     if hasattr(loss, "check_masked"):
         loss.check_masked(tuple(pair[0].shape))
+
+
+def leaves_out(name: str, loss: Any, pair: tuple[Any, Any], why: str) -> bool:
+    """Return whether a loss leaves out positions that do not count, warning if it cannot be told.
+
+    Args:
+        name: Of the loss.
+        loss: Any loss.
+        pair: What it compares.
+        why: Why some do not count, for messages.
+
+    Raises:
+        ValueError: If it would count them.
+    """
+    takes = getattr(loss, "takes_masks", False)
+    if isinstance(loss, CrossModalLoss) and takes is not False:
+        reduces = type(loss).compute_loss is not CrossModalLoss.compute_loss
+        masks_itself = takes_argument(type(loss).call, "mask")
+        # The code of a loss tells; where it says nothing, a warning must do.
+        takes = True if loss.gives_positions() or masks_itself or (takes and reduces) else None
+    if takes is None:
+        warnings.warn(
+            f"The outputs that `{name}` compares {why}, which its `call` does not "
+            "take: what stands in the padding counts. Give `call` an argument `mask`, or define "
+            "`values`, with one value per position, instead of `call`.",
+            stacklevel=6,
+        )
+    elif not takes:
+        raise ValueError(
+            f"The outputs that `{name}` compares {why}, and `{type(loss).__name__}` "
+            "would compare the padding too. Pool them first, or use a loss that leaves padding "
+            "out, such as `KD`, `PKD`, `FitNet`, `AT` or `FrequencyDistillation`. "
+            f"Received: {keras.tree.map_structure(lambda output: tuple(output.shape), pair)}."
+        )
+    return bool(takes)

@@ -103,9 +103,9 @@ class PairedModel(TrainingModel):
                 teacher's inputs its outputs may be given, as
                 `"teacher_outputs": {"features": array}`, with everything that the losses read.
                 Optional entries: `"teacher_weight"`, how much the teacher counts for each sample
-                (or position), 0 where it is missing: its inputs there, even NaN, are then ignored,
-                and the terms of distillation are means over the remaining samples; `"index"`, the
-                number of each sample, for losses that need it. Or a `tf.data.Dataset`,
+                (or position), 0 where it is missing: the inputs of such a sample, even NaN, are
+                then ignored, and the terms of distillation are means over what remains; `"index"`,
+                the number of each sample, for losses that need it. Or a `tf.data.Dataset`,
                 `keras.utils.PyDataset` or torch `DataLoader` of `(x, y)` or
                 `(x, y, sample_weight)`. Validation data may hold the student's inputs only.
             y: Labels of the student's task.

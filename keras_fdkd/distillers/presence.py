@@ -46,10 +46,9 @@ def with_presence(
     names: Collection[str],
     teacher_of: Callable[[str], str | None],
 ) -> dict[str, Any]:
-    """Return the teacher's outputs, each with its mask and its weights.
+    """Return the teacher's outputs, each with its weights; where these are 0, outputs become 0.
 
-    Where the weight is 0, outputs become 0. Masks are made for weights of positions, and updated if
-    there were masks before; `present` tells which samples have a teacher.
+    `present` tells which samples have a teacher, `with_presence_masks` which positions.
 
     Args:
         outputs: Tensors by name, some of them with masks.
@@ -67,16 +66,38 @@ def with_presence(
         if own is None or value is None or keras.tree.is_nested(value):
             continue
         own = _float(own)
-        ones = ops.ones_like(value[..., 0], dtype=own.dtype)
-        there = (weights_like(ones, own) * ones > 0)[..., None]
+        if len(value.shape) < 3:  # Nothing here has positions.
+            own = mean_present(own)
+        there = weights_at(value, own)[..., None] > 0
         # NaN times a weight of 0 would still be NaN.
         outputs[name] = ops.where(there, value, ops.zeros_like(value))
         outputs[weight_key(name)] = own
-        # Weights of positions need a mask; samples count by their weights.
-        if mask_key(name) in outputs or len(own.shape) > 1:
-            given = outputs.get(mask_key(name), there)
-            outputs[mask_key(name)] = ops.logical_and(there, ops.cast(given, "bool"))
     return outputs
+
+
+def with_presence_masks(outputs: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Return outputs with masks where weights tell positions apart, or where there were masks.
+
+    Args:
+        outputs: What `with_presence` returned.
+        names: As for `with_presence`.
+    """
+    outputs = dict(outputs)
+    for name in names:
+        own, mask = outputs.get(weight_key(name)), outputs.get(mask_key(name))
+        # Samples count by their weights; a mask has to agree with them.
+        if own is not None and (mask is not None or len(own.shape) > 1):
+            there = weights_at(outputs[name], own)[..., None] > 0
+            outputs[mask_key(name)] = (
+                there if mask is None else ops.logical_and(there, ops.cast(mask, "bool"))
+            )
+    return outputs
+
+
+def weights_at(output: Any, weight: Any) -> Any:
+    """Return weights of samples or positions as one for each position of an output."""
+    ones = ops.ones_like(output[..., 0], dtype=weight.dtype)
+    return weights_like(ones, weight) * ones
 
 
 def present(weight: Any) -> Any:

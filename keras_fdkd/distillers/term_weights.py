@@ -80,6 +80,14 @@ class TermWeights(keras.layers.Layer):
             super().load_own_variables(store)
 
 
+def lasting(weight: float, first: float) -> float:
+    """Return the weight of a term for a configuration: the first one if it is 0 now.
+
+    A term made with weight 0 would not exist. A file holds the 0 too, as the variable's value.
+    """
+    return weight or first
+
+
 class TermWeight:
     """A distiller's attribute for the weight of a term in its `term_weights`, 0 without it."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_fdkd.distillers.resumable import Resumable
-from keras_fdkd.running import running
+from keras_fdkd.running import place_of_steps, running
 
 
 class TrainingModel(Resumable):
@@ -66,11 +66,10 @@ class TrainingModel(Resumable):
         optimizer = getattr(self, "optimizer", None)
         if optimizer is None:
             return None
-        # By name: with accumulated gradients `iterations` counts updates, not steps.
-        numbers = [i for i, v in enumerate(optimizer.variables) if v.name == "iteration"]
-        if not numbers:
+        place = place_of_steps(optimizer)
+        if place is None:
             return None
-        return optimizer.variables[numbers[-1]] if state is None else state[2][numbers[-1]]
+        return optimizer.variables[place] if state is None else state[2][place]
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         with running(self), self._state_kept():

@@ -8,7 +8,7 @@ from keras import ops
 from keras_fdkd.arguments import check_number
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
 from keras_fdkd.losses.masking import of_channels
-from keras_fdkd.losses.pairs import check_map_sizes, check_outputs
+from keras_fdkd.losses.pairs import check_map_sizes, check_outputs, same_positions
 from keras_fdkd.numerics import adaptive_average, full_precision, unit
 
 # Squares of weak activations are small: only true zeros may count as dead.
@@ -100,8 +100,9 @@ class AT(CrossModalLoss):
                     adaptive_average(x, axis, min(sizes)) if x.shape[axis] > min(sizes) else x
                     for x in (teacher, student)
                 )
-        difference = self._attention(teacher, positions) - self._attention(student, positions)
-        return ops.square(difference)
+        maps = (self._attention(side, positions) for side in (teacher, student))
+        teacher, student = same_positions(self, *maps)
+        return ops.square(teacher - student)
 
     def _attention(self, x: Any, positions: tuple[int, ...]) -> Any:
         power = ops.square(x) if self.p == 2 else ops.power(ops.abs(x), self.p)

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_fdkd.layers.feature_regressor import FeatureRegressor, plan_convolution
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
-from keras_fdkd.losses.pairs import check_outputs
+from keras_fdkd.losses.pairs import check_outputs, same_positions
 from keras_fdkd.losses.student_adapter import StudentAdapter
 from keras_fdkd.numerics import full_precision
 
@@ -102,8 +102,7 @@ class FitNet(CrossModalLoss):
         return adapter
 
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
-        check_same_shape(self, teacher, student, slice(None))
-        teacher, student = full_precision(teacher, student)
+        teacher, student = full_precision(*same_positions(self, teacher, student))
         return ops.mean(ops.square(student - teacher), axis=-1)
 
     def get_config(self) -> dict[str, Any]:

@@ -13,7 +13,13 @@ from keras_fdkd.layers.step_resampler import resampled
 from keras_fdkd.losses.band_losses import check_positions, per_sample, resolve_loss, valid_mean
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
 from keras_fdkd.losses.pairs import check_outputs
-from keras_fdkd.losses.reduction import masked_weights, samples_of, weighted_mean
+from keras_fdkd.losses.reduction import (
+    divides,
+    masked_weights,
+    mean_over,
+    samples_of,
+    weighted_mean,
+)
 from keras_fdkd.losses.student_adapter import (
     check_projector,
     projected,
@@ -123,8 +129,8 @@ class FrequencyDistillation(CrossModalLoss):
         self.cutoff = cutoff
         self.axis = plain_axis(axis)
         self.standardize = standardize
-        weights = {"low": low_weight, "high": high_weight}
-        self.compared = tuple(band for band in self.bands if weights[band])
+        self._first_weights = {"low_weight": low_weight, "high_weight": high_weight}
+        self.compared = tuple(b for b in self.bands if self._first_weights[f"{b}_weight"])
         self.band_losses = {
             "low": resolve_loss(low_loss, "low_loss"),
             "high": resolve_loss(high_loss, "high_loss"),
@@ -181,6 +187,13 @@ class FrequencyDistillation(CrossModalLoss):
             along_channels = True
             mask = found[0] if found else None
         if found and (of_sides or not along_channels):
+            if len(teacher.shape) > 3:
+                raise ValueError(
+                    'Some positions of maps have no teacher (`"teacher_weight"` of 0), and the '
+                    "split along positions would take the holes for part of the spectrum: pass "
+                    "one weight per sample, or split the channels (`axis=-1`). "
+                    f"Received: axis={self.axis}, features of shape {tuple(teacher.shape)}."
+                )
             if len(teacher.shape) == 3:
                 steps = teacher.shape[1] if teacher.shape[1] is not None else ops.shape(teacher)[1]
                 teacher, student = (
@@ -231,7 +244,9 @@ class FrequencyDistillation(CrossModalLoss):
         if not tells_positions or all(len(one.shape) < 2 for one in given):
             flat = [per_sample(value) for value in pair]
             # A band along an axis of positions has no positions left.
-            weights = masked_weights(flat[0][:, 0], sample_weight, mask, valid)
+            weights = masked_weights(
+                flat[0][:, 0], sample_weight, mask, valid, is_mean=divides(loss)
+            )
             return loss(*flat, sample_weight=weights)
         check_positions(loss, f"{band}_loss")
         return weighted_mean(loss.call(*pair), sample_weight, mask, valid)
@@ -275,8 +290,10 @@ class FrequencyDistillation(CrossModalLoss):
         valid: Any = None,
         **kwargs: Any,
     ) -> Any:
-        pair = teacher_outputs, student_outputs
+        pair, before = (teacher_outputs, student_outputs), mask
         teacher, student, mask = self.without_padding(*pair, mask)
+        if mask is not None and len(mask.shape) < 2:  # Positions are no more: their means count.
+            sample_weight, valid = mean_over(sample_weight, before), mean_over(valid, before)
         teacher, student = self.split(teacher), self.split(student)
         bands = {band: (teacher[band], student[band]) for band in self.bands}
         losses, _ = self.compare(bands, sample_weight, mask, valid)
@@ -287,8 +304,8 @@ class FrequencyDistillation(CrossModalLoss):
             "cutoff": self.cutoff,
             "axis": self.axis,
             "standardize": self.standardize,
-            "low_weight": self.low_weight,
-            "high_weight": self.high_weight,
+            # Made with 0, a band would not be compared: a loss that has faded out keeps its band.
+            **{name: getattr(self, name) or first for name, first in self._first_weights.items()},
             "low_loss": keras.saving.serialize_keras_object(self.band_losses["low"]),
             "high_loss": keras.saving.serialize_keras_object(self.band_losses["high"]),
             "dtype": self.dtype,

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
 from keras_fdkd.losses.masking import filled_with_mean, of_channels
-from keras_fdkd.losses.pairs import check_map_sizes, check_outputs
+from keras_fdkd.losses.pairs import check_map_sizes, check_outputs, same_positions
 from keras_fdkd.losses.student_adapter import check_projector, projected, projector_config
 from keras_fdkd.numerics import centered, full_precision
 
@@ -104,6 +104,7 @@ class PKD(CrossModalLoss):
             student = ops.image.resize(
                 student, size, "bilinear", antialias=False, data_format="channels_last"
             )
+        teacher, student = same_positions(self, teacher, student)
         difference = _standard(student, mask) - _standard(teacher, mask)
         return ops.mean(ops.square(difference), axis=-1) / 2.0
 

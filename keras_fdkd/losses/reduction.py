@@ -24,7 +24,8 @@ def weighted_mean(
     Args:
         values: Losses of samples, shape `(batch,)`, or of their positions, `(batch, ...)`.
         sample_weight: Shape `(batch,)` or `(batch, ...)`, or `None`. Weights of positions are
-            averaged where there is one value per sample, or where there are fewer positions.
+            averaged where there is one value per sample, over the positions that are not masked,
+            or where there are fewer positions.
         mask: Boolean, of the same shapes, or `None`: masked values (false) count neither in the sum
             nor in the number of values. With one value per sample, the samples without any position
             are masked.
@@ -49,7 +50,14 @@ def weighted_mean(
     return _Mean(name="mean")(values, values, sample_weight=weights)
 
 
-def masked_weights(values: Any, sample_weight: Any, *masks: Any, base: Any = None) -> Any:
+def divides(loss: Any) -> bool:
+    """Whether a Keras loss divides by the number of all values, weighted or not."""
+    return getattr(loss, "reduction", None) not in ("sum", "mean_with_sample_weight")
+
+
+def masked_weights(
+    values: Any, sample_weight: Any, *masks: Any, base: Any = None, is_mean: bool = True
+) -> Any:
     """Return weights that turn a mean over all `values` into one over what is not masked.
 
     Args:
@@ -58,12 +66,21 @@ def masked_weights(values: Any, sample_weight: Any, *masks: Any, base: Any = Non
         *masks: See `weighted_mean`; each may be `None`. A value counts unless one of them masks it.
         base: A mask too: the values that the mean is taken over in any case. Defaults to `None`:
             all.
+        is_mean: Whether it is a mean at all. Of a sum, what is masked is only left out.
     """
+    given = [mask for mask in masks if mask is not None]
+    if len(values.shape) == 1:
+        # What is masked has no part in a sample's mean weight either.
+        there = next((mask for mask in given if _is_bool(mask) and len(mask.shape) > 1), None)
+        sample_weight = mean_over(sample_weight, there)
+        given = [mask if _is_bool(mask) else mean_over(mask, there) for mask in given]
     weights = None if sample_weight is None else weights_like(values, sample_weight)
-    found = [counts(values, mask) for mask in masks if mask is not None]
+    found = [counts(values, mask) for mask in given]
     if not found:
         return weights
     counted = math.prod(found[1:], start=found[0])
+    if not is_mean:
+        return counted if weights is None else weights * counted
     if base is None:
         share = ops.mean(counted)
     else:
@@ -74,9 +91,30 @@ def masked_weights(values: Any, sample_weight: Any, *masks: Any, base: Any = Non
     return counted if weights is None else weights * counted
 
 
+def mean_over(weight: Any, mask: Any) -> Any:
+    """Return the mean weight of each sample over the positions that are not masked.
+
+    Args:
+        weight: Shape `(batch, ...)`, or `None`. Without positions it is returned as it is.
+        mask: Boolean, shape `(batch, ...)`, or `None`: then the weight is returned as it is.
+
+    Example:
+    >>> import numpy as np
+    >>> weight, mask = np.array([[1.0, 3.0, 9.0]], "float32"), np.array([[True, True, False]])
+    >>> ops.convert_to_numpy(mean_over(weight, mask)).tolist()
+    [2.0]
+    """
+    if weight is None or mask is None or not (_rank(weight) or 0) == len(mask.shape) > 1:
+        return weight
+    weight = ops.convert_to_tensor(weight)
+    there = weights_like(weight, mask) + ops.zeros_like(weight)
+    axes = tuple(range(1, len(weight.shape)))
+    return ops.sum(weight * there, axis=axes) / ops.maximum(ops.sum(there, axis=axes), 1e-12)
+
+
 def counts(values: Any, mask: Any) -> Any:
     """Return how much of what each value stands for is not masked, from 0 to 1."""
-    if len(values.shape) == 1 and keras.backend.standardize_dtype(mask.dtype) == "bool":
+    if len(values.shape) == 1 and _is_bool(mask):
         mask = samples_of(mask)
     counted = weights_like(values, ops.cast(mask, values.dtype))
     return counted + ops.zeros_like(values)  # one for each value
@@ -116,6 +154,10 @@ def _resized(weights: Any, axis: int, size: int | None) -> Any:
     if size is None or given in (size, 1, None):
         return weights
     return adaptive_average(weights, axis, size)
+
+
+def _is_bool(x: Any) -> bool:
+    return keras.backend.standardize_dtype(x.dtype) == "bool"
 
 
 def _rank(x: Any) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_fdkd.best_epoch import BestEpoch
 from keras_fdkd.study.batches import Batches
 from keras_fdkd.study.protocol import Protocol
 
@@ -52,13 +53,7 @@ def train(
     keras.utils.set_random_seed(seed)
     protocol.compile_model(trainer, protocol.epochs * len(batches))
     given = protocol.fit_arguments()
-    # With this patience it never stops early: it only keeps the best epoch's weights.
-    best = keras.callbacks.EarlyStopping(
-        f"val_{protocol.score}",
-        mode=protocol.mode,
-        patience=protocol.epochs,
-        restore_best_weights=True,
-    )
+    best = BestEpoch(f"val_{protocol.score}", protocol.mode, protocol.epochs)
     clock = Clock()
     history = trainer.fit(
         batches,
