@@ -516,3 +516,21 @@ def test_terms_without_a_name_in_the_logs_are_refused():
     distiller.compile("sgd", loss=cross_entropy())
     with pytest.raises(ValueError, match=r"named in `logs`.*size_loss"):
         distiller.fit(*pairs(), verbose=0)
+
+
+def test_heads_leave_out_the_label_that_the_task_leaves_out():
+    """On JAX they would train on a label -1 as on one of no class, and halve the loss."""
+    x, y = pairs(8)
+    y[::2] = -1
+    compiled = cross_entropy(ignore_class=-1)
+    distiller = FrequencyDistiller(classifier(6), classifier(4), align_loss=cross_entropy())
+    with pytest.raises(ValueError, match="must leave out the same label"):
+        distiller.compile("sgd", compiled)
+    models = distiller.teacher, distiller.student
+    found = []
+    for align_loss in (None, compiled):
+        keras.utils.set_random_seed(0)
+        distiller = FrequencyDistiller(*models, align_loss=align_loss)
+        distiller.compile("sgd", compiled)
+        found.append(distiller.evaluate(x, y, verbose=0, return_dict=True)["align_loss"])
+    assert found[0] == found[1]

@@ -58,6 +58,16 @@ def resolve_align_loss(loss: Any) -> keras.losses.Loss:
     )
 
 
+def check_ignored(loss: keras.losses.Loss, ignored: int | None) -> None:
+    """Raise if the loss of the heads would take the label that the compiled loss leaves out."""
+    # Other code, on either side, may know a missing label by itself.
+    if ignored is not None and getattr(loss, "ignore_class", ignored) != ignored:
+        raise ValueError(
+            "`align_loss` and the compiled loss must leave out the same label: pass it a "
+            f"cross-entropy with ignore_class={ignored}. Received: {loss.ignore_class}."
+        )
+
+
 def _as_object(function: Any) -> keras.losses.Loss:
     """Return the loss that Keras makes of a function: the mean over samples."""
 

@@ -9,6 +9,7 @@ from keras import ops
 from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair
 from keras_fdkd.distillers.align_loss import (
     check_align_loss,
+    check_ignored,
     check_judged,
     interleave,
     resolve_align_loss,
@@ -22,6 +23,7 @@ from keras_fdkd.distillers.checks import (
 from keras_fdkd.distillers.chosen_output import ChosenOutput
 from keras_fdkd.distillers.counted import Counted
 from keras_fdkd.distillers.cross_modal import COUNTED, CrossModalDistiller
+from keras_fdkd.distillers.labels import ignored_class
 from keras_fdkd.distillers.teachers import check_teacher
 from keras_fdkd.distillers.term_weights import TermWeight, lasting
 from keras_fdkd.features import PREDICTIONS, FeatureTap, check_model
@@ -257,7 +259,8 @@ class FrequencyDistiller(CrossModalDistiller):
         """Configure training, see `keras.Model.compile`.
 
         Raises:
-            ValueError: If there are heads and `loss` is not one of Keras's that can train them.
+            ValueError: If there are heads and `loss` is not one of Keras's that can train them, or
+                leaves out another label than `align_loss`.
         """
         super().compile(*args, **kwargs)
         # If the new loss is refused, that of an earlier `compile` must not stay.
@@ -265,6 +268,7 @@ class FrequencyDistiller(CrossModalDistiller):
         if self._has_heads():
             loss = self._chosen.loss(self.loss)
             self._align_loss = self.align_loss or resolve_align_loss(loss)
+            check_ignored(self._align_loss, ignored_class(loss))
             for pair in self.pairs:
                 pair.check_heads(self._align_loss)
         self._check_default_features()
