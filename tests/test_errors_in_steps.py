@@ -111,6 +111,18 @@ def test_an_error_in_a_later_step(name):
     distiller.fit(Batches(), verbose=0)
 
 
+def test_compiled_again_after_an_error():
+    """Compiling makes new metrics, which Keras builds by a pass that reads those of the terms."""
+    distiller = CrossModalDistiller(classifier(6), classifier(4), losses=losses("broken"))
+    distiller.compile("sgd", cross_entropy())
+    x, y = pairs()
+    with pytest.raises(ValueError, match="broken inside the step"):
+        distiller.evaluate(x, y, verbose=0)
+    distiller.compile("sgd", cross_entropy())
+    logs = distiller.evaluate(x["student"], y, verbose=0, return_dict=True)
+    assert np.isfinite(logs["loss"])
+
+
 @pytest.mark.parametrize(
     ("cls", "logs", "message"),
     [(Silent, ("cosine_loss",), "cosine_loss"), (Undeclared, (), "surprise_loss")],

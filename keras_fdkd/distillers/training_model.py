@@ -95,7 +95,8 @@ class TrainingModel(Resumable):
             return
         self._build_optimizer()
         optimizer = getattr(self, "optimizer", None)
-        variables = [*self.variables, *(optimizer.variables if optimizer is not None else ())]
+        variables = [*self.variables, *self.metrics_variables]
+        variables += [] if optimizer is None else optimizer.variables
         held = [(variable, variable.value) for variable in variables]
         try:
             yield
