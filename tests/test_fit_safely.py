@@ -130,7 +130,8 @@ def test_terms_that_are_not_finite():
 
     x, y, validation = task()
     # Without a ReLU, which takes NaN for 0 on TensorFlow.
-    student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    layers = [keras.layers.Dense(8), keras.layers.Dense(3)]
+    student = keras.Sequential([keras.Input((4,)), *layers])
     distiller = CrossModalDistiller(classifier(6), student, losses=[Infinite()])
     distiller.compile("sgd", cross_entropy())
     with pytest.raises(ValueError, match="Neither training came to a finite `val_task_loss`"):
