@@ -109,6 +109,16 @@ def test_ranks_share_ties():
     np.testing.assert_allclose(rank_rows(third), [[1.5, 1.5]])
 
 
+def test_means_of_float32_tie():
+    half, six, seven = (float(np.float32(value)) for value in (0.5, 0.6, 0.7))
+    first, second = (half + seven) / 2, (six + six) / 2
+    assert abs(first - second) > 1e-9
+    np.testing.assert_allclose(rank_rows(np.array([[first, second]])), [[1.5, 1.5]])
+    assert np.isnan(friedman(np.array([[first, second, second]] * 3))).all()
+    assert signed_rank([1, 2, 3, 4, 5, 6, first - second]) == signed_rank([1, 2, 3, 4, 5, 6])
+    assert bootstrap_interval([np.array([first - second] * 2)], [1]) == (0, 0)
+
+
 def test_friedman():
     # One order in all of n blocks: n (k - 1) is the largest value; chi-squared with k - 1 degrees.
     statistic, p = friedman(np.array([[0.3, 0.2, 0.1]] * 4))
@@ -151,6 +161,27 @@ def test_only_common_seeds_are_paired():
     # Seed 1 is 10% more; every seed counts once.
     whole = difference(Results(make_rows()), "kd", lambda block: "none", [EVERYWHERE])
     assert (whole.pairs, whole.mean) == (3, pytest.approx((0.02 + 0.022 + 0.02) / 3))
+
+
+def test_a_reference_that_ran_in_one_of_two_blocks():
+    rows = without(make_rows(), method="none", experiment="watch", student="hand", budget="few")
+    both = [EVERYWHERE, EVERYWHERE._replace(budget="few")]
+    one, alone = (
+        difference(Results(rows), "kd", lambda block: "none", blocks) for blocks in (both, both[:1])
+    )
+    assert one == alone
+    assert (one.pairs, one.mean) == (3, pytest.approx((0.02 + 0.022 + 0.02) / 3))
+    assert one.low < one.mean < one.high
+
+
+def test_one_sample_in_each_seed_is_no_certain_difference():
+    rows = make_rows(methods=("none", "kd"))
+    for row in rows:
+        right = (431, 447, 463)[row["task"]["seed"]] + (row["task"]["method"] == "kd")
+        row["test_accuracy"] = float(np.float32(right) / np.float32(500))
+    found = difference(Results(rows), "kd", lambda block: "none", [EVERYWHERE])
+    assert found.mean == pytest.approx(1 / 500, rel=1e-4)
+    assert np.isnan([found.low, found.high]).all()
 
 
 def test_seeds_of_an_experiment_are_drawn_together():

@@ -14,7 +14,9 @@ from recipes.ave.data import Ave
 from recipes.crema_d.data import CremaD
 from recipes.crisis_mmd.data import CrisisMmd
 from recipes.nyu_depth.data import NyuDepth
+from recipes.published import models
 from recipes.published.command import parse
+from recipes.published.models import COMPARED, picture_model, with_features
 from recipes.published.prepare import check, open_store, prepare, usable
 from recipes.published.store import BROKEN, DONE, WAITING
 from recipes.vggsound.data import VggSound
@@ -151,7 +153,12 @@ def test_crisis_mmd(tmp_path):
     assert texts["901_0"] == "water in the café 1"
     assert [item.label for item in items[:2]] == [0, 4]
     trees.crisis_mmd(tmp_path, "informative")
-    informative = CrisisMmd(root, SMALL, task="informative").listing()
+    other = CrisisMmd(root, SMALL, task="informative")
+    # The paper's figures are of the other task.
+    assert (other.columns, other.notes[:-1]) == ({}, CrisisMmd.notes)
+    assert "figures are left out" in other.notes[-1]
+    assert CrisisMmd(root, SMALL).columns == CrisisMmd.columns
+    informative = other.listing()
     assert list(informative.classes) == ["not_informative", "informative"]
     assert informative.items[1].label == 1
     with pytest.raises(ValueError, match="other lists or with other settings"):
@@ -286,7 +293,6 @@ def test_picture_of_another_mode(tmp_path):
 def test_models_are_those_of_keras_hub():
     keras_hub = pytest.importorskip("keras_hub", reason="`nox -s hub` installs it")
     from recipes.published.backbones import image_backbone, without_activation
-    from recipes.published.models import picture_model, with_features
 
     presets = keras_hub.models.ResNetBackbone.presets | keras_hub.models.MobileNetBackbone.presets
     for name, preset in (
@@ -308,6 +314,45 @@ def test_models_are_those_of_keras_hub():
     model = picture_model((2, 40, 40, 3), (32, 32), 3, "resnet_18")
     outputs = with_features(model)(np.zeros((2, 2, 40, 40, 3), "uint8"))
     assert outputs["features"].shape == (2, 512)
+
+
+def small_backbone(name, shape):
+    inputs = keras.Input(shape)
+    x = keras.layers.Conv2D(6, 3, strides=4)(inputs)
+    return keras.Model(inputs, keras.layers.ReLU()(keras.layers.BatchNormalization()(x)))
+
+
+def test_a_model_of_several_pictures_is_the_mean_over_them(monkeypatch):
+    monkeypatch.setattr(models, "image_backbone", small_backbone)
+    one, three = (picture_model((3, 40, 40, 3), (32, 32), 4, "", seen) for seen in (1, 3))
+    three.set_weights(one.get_weights())
+    pictures = np.random.default_rng(0).integers(256, size=(5, 3, 40, 40, 3)).astype("uint8")
+    found = with_features(three).predict(pictures, batch_size=2, verbose=0)  # The last is smaller.
+    middle = with_features(one)
+    frames = [pictures[:, [n] * 3] for n in range(3)]
+    each = [middle.predict(frame, batch_size=2, verbose=0) for frame in frames]
+    for name, size in (("features", 6), ("logits", 4)):
+        mean = np.mean([outputs[name] for outputs in each], axis=0)
+        assert found[name].shape == (5, size)
+        np.testing.assert_allclose(found[name], mean, rtol=1e-4, atol=1e-4)
+    changed = pictures.copy()
+    changed[:, [0, 2]] = 255 - changed[:, [0, 2]]
+    assert (np.abs(three.predict(changed, verbose=0) - found["logits"]).max(1) > 1e-3).all()
+    # Two of three: any neighbours while training, else the first two.
+    two = picture_model((3, 40, 40, 3), (32, 32), 4, "", 2)
+    assert two.get_layer(COMPARED).output.shape == (None, 2 * 8, 8, 6)
+    two.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = two.fit(pictures, np.arange(5) % 4, batch_size=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_how_many_pictures_of_a_clip_are_seen(tmp_path, monkeypatch):
+    """As published: all three of VGGSound, one of the others."""
+    assert (VggSound.seen, Ave.seen, CremaD.seen) == (3, 1, 1)
+    monkeypatch.setattr(models, "image_backbone", small_backbone)
+    for kind, rows in ((VggSound, 3 * 7), (CremaD, 7)):
+        model = kind(trees.make_tree(kind.name, tmp_path), SMALL).build("video", "", 2)
+        assert model.get_layer(COMPARED).output.shape == (None, rows, 7, 6)
 
 
 def rewrite(file, changes):

@@ -72,6 +72,7 @@ def test_crema_d_by_both_protocols(presets, tmp_path):
     assert cells["no distillation"][0] == "62.4"
     assert cells["FD-CMKD, published loss"][0] == "64.1"
     assert cells["ablation: align"][0] == "60.9"
+    assert "(`ablation: ...`, `losses: ...`) have this package's weights" in text
     for kind, column in (("paper", 1), ("ours", 3)):
         found = Results.load(out / "studies" / f"video-audio-{kind}")
         assert not found.failures
@@ -96,6 +97,7 @@ def test_sound_and_video(name, presets, tmp_path, capsys):
     found = Results.load(out / "studies" / "audio-video-ours")
     assert not found.failures
     assert found.runs("fdcmkd", None)
+    assert "this package's weights" not in (out / "report.md").read_text(encoding="utf-8")
 
 
 def test_texts_and_pictures(presets, tmp_path):

@@ -1,9 +1,12 @@
 """Hidden labels and batches of a study: the same for every method."""
 
 import numpy as np
+import pytest
+from sklearn.model_selection import train_test_split
 
 from keras_fdkd.study.batches import Batches, Pair
 from keras_fdkd.study.labels import UNLABELLED, Labels
+from keras_fdkd.study.splits import make_splits
 
 SIZE = 64
 
@@ -19,6 +22,57 @@ def test_hidden_labels_keep_the_proportions_of_the_classes():
     assert [(hidden == label).sum() for label in (0, 1, 2, UNLABELLED)] == [5, 3, 2, 90]
     kept = hidden != UNLABELLED
     np.testing.assert_array_equal(hidden[kept], labels[kept])
+
+
+@pytest.mark.parametrize("keep", [2, 5, 10])
+def test_a_rare_class_keeps_a_label(keep):
+    labels = np.array([0] * 97 + [1] * 3)
+    rows = np.arange(100)
+    for seed in range(20):
+        hidden = Labels(labels).hidden(rows, keep, seed)
+        kept = hidden != UNLABELLED
+        # A tenth of 3 is less than one, so the rare class gets no more.
+        assert np.bincount(hidden[kept]).tolist() == [keep - 1, 1]
+        np.testing.assert_array_equal(hidden[kept], labels[kept])
+        np.testing.assert_array_equal(hidden, Labels(labels).hidden(rows, keep, seed))
+    # Classes of one sample too, by which nothing can be stratified.
+    alone = np.array([0] * 97 + [1, 2, 3])
+    hidden = Labels(alone).hidden(rows, 5, seed=0)
+    assert np.bincount(hidden[hidden != UNLABELLED]).tolist() == [2, 1, 1, 1]
+
+
+def test_a_draw_with_all_classes_stays_as_it_is():
+    labels = np.repeat(np.arange(3), [50, 30, 20])
+    rows = np.arange(100)
+    for seed in range(5):
+        drawn, _ = train_test_split(rows, train_size=10, stratify=labels, random_state=seed)
+        hidden = Labels(labels).hidden(rows, 10, seed)
+        np.testing.assert_array_equal(np.flatnonzero(hidden != UNLABELLED), np.sort(drawn))
+
+
+def test_one_row_without_a_label_leaves_validation_stratified():
+    labels = np.repeat([0, 1], [90, 10])
+    labels[0] = UNLABELLED
+    test = np.arange(80, 95)
+    cv = [(np.setdiff1d(np.arange(100), test), test)] * 10
+    for split in make_splits(Labels(labels), cv, 0.2, None, None):
+        assert np.bincount(labels[split.validation]).tolist() == [16, 1]
+        assert 0 in split.train
+
+
+def test_groups_of_validation_lose_their_rows_without_a_label():
+    labels = np.arange(60) % 2
+    labels[::3] = UNLABELLED
+    groups = np.repeat(np.arange(10), 6)
+    cv = [(np.arange(48), np.setdiff1d(np.arange(48, 60), np.arange(0, 60, 3)))]
+    [split] = make_splits(Labels(labels), cv, 0.25, groups, None)
+    assert len(np.unique(groups[split.validation])) == 2
+    assert not set(groups[split.validation]) & set(groups[split.train])
+    # Six groups of eight stay, with all their rows.
+    np.testing.assert_array_equal(np.unique(groups[split.train], return_counts=True)[1], [6] * 6)
+    shared = [(np.arange(49), np.setdiff1d(np.arange(49, 60), np.arange(0, 60, 3)))]
+    with pytest.raises(ValueError, match="must stay in one fold"):
+        make_splits(Labels(labels), shared, 0.25, groups, None)
 
 
 def test_an_epoch_reads_each_sample_once_in_an_order_of_its_own():

@@ -1,6 +1,7 @@
 """The variants of the bands: bases, and the table of what they brought."""
 
 import dataclasses
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -129,6 +130,49 @@ def test_report_compares_the_same_seeds():
     assert "KD" not in second
 
 
+def test_rows_of_other_options_or_another_backend_are_run_again(tmp_path, monkeypatch):
+    chosen = [Trial(v, "emoji", "text", "image", "few", 0) for v in ("student alone", "KD")]
+    monkeypatch.setattr(command, "trials", lambda variants, seeds: chosen)
+    accuracy = {"student alone": 0.5, "KD": 0.6}
+    ran = []
+
+    def run(trial, folder):
+        ran.append(trial.variant)
+        return {"task": command.task(trial), "validation_accuracy": accuracy[trial.variant]}
+
+    monkeypatch.setattr(command, "run", run)
+
+    def runs():
+        del ran[:]
+        command.main(["--processes", "1", "--output", str(tmp_path)])
+        [line] = [
+            line
+            for line in (tmp_path / "variants.md").read_text(encoding="utf-8").splitlines()
+            if line.startswith("| KD |")
+        ]
+        return ran[:], line
+
+    assert runs() == (["student alone", "KD"], "| KD | +10.0 | +10.0 |")
+    assert runs() == ([], "| KD | +10.0 | +10.0 |")
+    accuracy["KD"] = 0.8
+    monkeypatch.setitem(command.VARIANTS, "KD", {"losses": [["KD", 5.0]]})
+    assert runs() == (["KD"], "| KD | +30.0 | +30.0 |")
+    # A class is one of the options.
+    monkeypatch.setitem(command.VARIANTS, "KD", {"bands": {}, "maker": Turned})
+    assert runs()[0] == ["KD"]
+    assert runs()[0] == []
+    accuracy.update({"student alone": 0.1, "KD": 0.2})
+    monkeypatch.setattr(keras.config, "backend", lambda: "another")
+    assert runs() == (["student alone", "KD"], "| KD | +10.0 | +10.0 |")
+
+
+def test_the_committed_rows_can_be_read():
+    """Those of earlier versions do not say what made them."""
+    rows = read_rows(Path(command.__file__).parents[1] / "results" / "variants" / "rows.jsonl")
+    committed = Path(command.__file__).parents[1] / "results" / "variants" / "variants.md"
+    assert "\n".join(report(rows)) in committed.read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def short(monkeypatch, tmp_path):
     """Trials of one epoch, whose teachers are kept in a folder of the test."""
@@ -147,7 +191,7 @@ def test_trials_train_and_are_not_run_again(short, tmp_path):
     asked = ["--processes", "1", "--output", str(tmp_path)]
     command.main(asked)
     rows = read_rows(tmp_path / "rows.jsonl")
-    assert [row["task"] for row in rows] == [dataclasses.asdict(one) for one in short]
+    assert [row["task"] for row in rows] == [command.task(one) for one in short]
     assert all(0.1 < row["validation_accuracy"] < 1 for row in rows)
     assert len({row["validation_accuracy"] for row in rows}) > 1
     command.main(asked)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_fdkd.data.hidden_weights import hidden_weights, kept_arrays, layers_of
-from keras_fdkd.fingerprints import row_keys
+from keras_fdkd.fingerprints import fingerprint, row_keys
 from keras_fdkd.torch_teacher import described
 
 _DROPPED = ("compile_config", "trainable")  # not part of what a frozen teacher computes
@@ -42,8 +42,7 @@ def teacher_identity(distiller: Any, key: str | None, reads: Collection[str], *f
             )
         config, own = _config(teacher, key)
         names.update(own)
-        arrays = [_digest(array) for array in kept_arrays(teacher)]
-        each.append([place, config, _shared_weights(teacher), arrays])
+        each.append([place, *_computed(teacher, config)])
     paths = {
         name: path and "/".join(names.get(part, part) for part in path.split("/"))
         for name, path in teachers.tap.paths.items()
@@ -51,6 +50,38 @@ def teacher_identity(distiller: Any, key: str | None, reads: Collection[str], *f
     what = [sorted(reads), paths, each, key, *further]
     digest = hashlib.blake2b(json.dumps(what).encode(), digest_size=8).hexdigest()
     return f"{teachers.fingerprint()}-{digest}"
+
+
+def model_identity(model: keras.Model, *further: Any) -> str:
+    """Return a name for what a model computes, the same for each build of it, in every process.
+
+    It depends on weights, configuration and constants as `teacher_identity` does, but of what Keras
+    cannot see only the class counts. Code has no part in it, nor have seeds, which some layers draw
+    themselves.
+
+    Args:
+        model: Built `keras.Model`.
+        *further: What else distinguishes models, in a form for JSON.
+    """
+    config, _ = _config(model, key="")
+    what = [fingerprint(model), *_computed(model, _without_code(config)), *further]
+    return hashlib.blake2b(json.dumps(what).encode(), digest_size=8).hexdigest()
+
+
+def _computed(model: keras.Model, config: Any) -> list[Any]:
+    """Return what a model computes besides the values of its weights."""
+    return [config, _shared_weights(model), [_digest(array) for array in kept_arrays(model)]]
+
+
+def _without_code(node: Any) -> Any:
+    """Return a configuration without seeds and lambdas, whose code names the line it stands in."""
+    if isinstance(node, list):
+        return [_without_code(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("class_name") == "__lambda__":
+        return "lambda"
+    return {name: _without_code(value) for name, value in node.items() if name != "seed"}
 
 
 def _config(teacher: keras.Model, key: str | None) -> tuple[Any, dict[str, str]]:

@@ -81,7 +81,9 @@ def decide(gains: Mapping[str, Gain], margin: float) -> tuple[str, str]:
     """
     adjusted = holm({name: 1 - gain.probability(margin) for name, gain in gains.items()})
     better = [name for name in gains if adjusted[name] <= LEVEL]
-    best = max(better or gains, key=lambda name: gains[name].mean)
+    # NaN, which some scores are, would win against whatever follows it.
+    known = [name for name in gains if not math.isnan(gains[name].mean)]
+    best = max(better or known or gains, key=lambda name: gains[name].mean)
     if better:
         return USE, best
     level = 1 - 2 * LEVEL / len(gains)  # Of the two-sided interval with this upper bound.

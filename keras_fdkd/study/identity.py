@@ -11,27 +11,28 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_fdkd.data.teacher_identity import model_identity
 from keras_fdkd.files import written_whole
-from keras_fdkd.study.rows import take
+from keras_fdkd.study.rows import Source
 from keras_fdkd.study.splits import Split
 from keras_fdkd.study.work import Work, new_model
 
 _SPLITS = "splits.npz"
-_SOME = 8  # samples whose inputs are compared
+_WHOLE = 256 * 2**20  # bytes of inputs that are compared whole if they are in memory
+_SOME = 64  # samples that are compared of others
 
 
 def identity(work: Work) -> dict[str, Any]:
     """Return, by name and as JSON, what determines the outcome of runs. Code is not compared."""
     protocol = work.protocol
-    rows = work.splits[0].validation[:_SOME]
     student = new_model(work.build_student, work.seeds[0])
     teacher: Any = repr(work.teacher)
     if work.build_teacher is not None:
-        teacher = _digest(new_model(work.build_teacher, work.seeds[0]).get_weights())
+        teacher = _built(new_model(work.build_teacher, work.seeds[0]))
     elif isinstance(work.teacher, (keras.Model, Mapping)):
         several = work.teacher if isinstance(work.teacher, Mapping) else {"": work.teacher}
         teacher = {
-            name: _digest(one.get_weights()) if isinstance(one, keras.Model) else repr(one)
+            name: model_identity(one) if isinstance(one, keras.Model) else repr(one)
             for name, one in several.items()
         }
     elif callable(work.teacher):
@@ -39,10 +40,10 @@ def identity(work: Work) -> dict[str, Any]:
     compiled = {name: _said(value) for name, value in protocol.compile.items()}
     return {
         "inputs": [
-            "recorded" if source is None else _digest(take(source, rows))
+            inputs_digest(source, len(work.labels.values))
             for source in (work.teacher_inputs, work.student_inputs)
         ],
-        "build_student": _digest(student.get_weights()),
+        "build_student": _built(student),
         "teacher": teacher,
         "ensemble": work.ensemble,
         "compile": compiled,
@@ -54,6 +55,28 @@ def identity(work: Work) -> dict[str, Any]:
         "dtype policy": keras.config.dtype_policy().name,
         "augment": _said(work.augment),
     }
+
+
+def inputs_digest(source: Source, count: int) -> str:
+    """Return a digest of inputs, or of samples spread over them if they are large or on disk.
+
+    Args:
+        source: Nested arrays, memory maps, or a function.
+        count: Number of samples.
+    """
+    some = np.unique(np.linspace(0, count - 1, _SOME).astype("int64"))
+    if callable(source):
+        return _digest(source(some))
+    pairs = [(leaf, isinstance(leaf, np.memmap)) for leaf in keras.tree.flatten(source)]
+    are_small = sum(leaf.nbytes for leaf, is_mapped in pairs if not is_mapped) <= _WHOLE
+    return _digest(
+        [leaf if are_small and not is_mapped else leaf[some] for leaf, is_mapped in pairs]
+    )
+
+
+def _built(model: keras.Model) -> str:
+    # Which weights are trained is no part of what a model computes, but of what it becomes.
+    return model_identity(model, [weight.trainable for weight in model.weights])
 
 
 def check_identity(folder: Path, new: dict[str, Any], methods: dict[str, Any]) -> None:
@@ -155,10 +178,12 @@ def _digest(values: Any) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for leaf in keras.tree.flatten(values):
         leaf = np.ascontiguousarray(keras.ops.convert_to_numpy(leaf))
-        if leaf.dtype == object:  # Names of groups.
-            leaf = leaf.astype(str)
         digest.update(f"{leaf.shape}{leaf.dtype}".encode())
-        digest.update(leaf.view(np.uint8).data if leaf.size else b"")
+        if leaf.dtype.kind in "OT":  # Texts, names of groups: their memory holds where they are.
+            for value in leaf.flat:
+                digest.update(f"{value!r}\0".encode())
+        else:
+            digest.update(leaf.view(np.uint8).data if leaf.size else b"")
     return digest.hexdigest()
 
 

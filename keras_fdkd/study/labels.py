@@ -72,6 +72,8 @@ class Labels:
     def hidden(self, rows: np.ndarray, keep: int | None, seed: int) -> np.ndarray:
         """Return the labels of rows with `keep` of them left, in the proportions of the classes.
 
+        A class too rare for its proportion keeps one.
+
         Args:
             rows: Row numbers, shape `(n,)`.
             keep: How many stay; `None` for all.
@@ -81,11 +83,27 @@ class Labels:
         there = np.flatnonzero(self.labelled[rows])
         if keep is None or keep >= len(there):
             return labels
-        _, dropped = train_test_split(
+        kept, _ = train_test_split(
             there, train_size=keep, stratify=self.strata(rows[there]), random_state=seed
         )
+        if self.classes is not None:
+            kept = _with_each_class(self.classes[rows], there, kept, seed)
+        dropped = np.setdiff1d(there, kept)
         labels[dropped] = np.nan if labels.dtype.kind == "f" else UNLABELLED
         return labels
+
+
+def _with_each_class(
+    classes: np.ndarray, there: np.ndarray, kept: np.ndarray, seed: int
+) -> np.ndarray:
+    """Return as many places, among which each class has one: the largest class gives it up."""
+    rng = np.random.default_rng(seed)
+    for missing in np.setdiff1d(classes[there], classes[kept]):
+        there_are, counts = np.unique(classes[kept], return_counts=True)
+        most = kept[classes[kept] == there_are[counts.argmax()]]
+        gained = rng.choice(there[classes[there] == missing])
+        kept = np.append(kept[kept != rng.choice(most)], gained)
+    return kept
 
 
 def _described(values: Any) -> str:

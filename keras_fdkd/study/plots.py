@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_fdkd.arguments import check_choice
+from keras_fdkd.study.summary import Summary
 from keras_fdkd.study.work import NONE
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def _gains(results: "Results") -> Figure:
                 axis.plot([low, high], [place, place], color="C0", linewidth=2)
             axis.plot(line.gain.mean, place, "D", color="C0", markersize=6)
         axis.set_yticks(range(len(lines)), [line.title for line in lines])
-        axis.set_ylim(len(lines) - 0.5, -0.5)  # The first method is on top.
+        # The first method is on top. There is none if all runs failed.
+        axis.set_ylim(max(1, len(lines)) - 0.5, -0.5)
         axis.locator_params(axis="x", nbins=5)
         axis.set_title(_labels(budget), fontsize=10)
     figure.supxlabel(
@@ -92,10 +94,12 @@ def _budgets(results: "Results") -> Figure:
         style = _ALONE if method == NONE else {"color": f"C{number - 1}"}
         labels = [counts[line.budget] for line in lines]
         scores = [line.score for line in lines]
-        axes[0].plot(labels, scores, marker="o", label=results.title(method), **style)
+        axes[0].plot(labels, scores, label=results.title(method), **style)
+        for count, line in zip(labels, lines, strict=True):
+            axes[0].plot(count, line.score, **_point(line, style["color"]))
     axes[0].set_xscale("log")
     axes[0].set_xlabel("labels in training")
-    axes[0].set_ylabel(f"test {results.info['score']}")
+    axes[0].set_ylabel(_test_score(results))
     axes[0].grid(alpha=0.3)
     return _with_legend(figure, axes)
 
@@ -107,12 +111,25 @@ def _cost(results: "Results") -> Figure:
         for line in results.summaries(budget):
             number = -1 if line.method == NONE else results.methods.index(line.method)
             color = "black" if line.method == NONE else f"C{number}"
-            axis.plot(line.cost, line.score, "o", color=color, label=line.title)
+            axis.plot(line.cost, line.score, label=line.title, **_point(line, color))
         axis.set_title(_labels(budget), fontsize=10)
         axis.grid(alpha=0.3)
     figure.supxlabel("time of a step, no distillation = 1 (a frozen teacher apart)", fontsize=9)
-    figure.supylabel(f"test {results.info['score']}", fontsize=9)
+    figure.supylabel(_test_score(results), fontsize=9)
     return _with_legend(figure, axes)
+
+
+def _point(line: Summary, color: str) -> dict[str, Any]:
+    """Return how a score is drawn: hollow if it is of other runs than those of other methods."""
+    inside = "white" if line.is_partial else color
+    return {"marker": "o", "linestyle": "", "color": color, "markerfacecolor": inside}
+
+
+def _test_score(results: "Results") -> str:
+    partial = any(
+        line.is_partial for budget in results.budgets for line in results.summaries(budget)
+    )
+    return f"test {results.info['score']}" + (" (hollow: runs are missing)" if partial else "")
 
 
 def _panels(count: int, height: float) -> tuple[Figure, list[Any]]:

@@ -23,7 +23,7 @@ def write_report(results: "Results", path: Path) -> Path:
     lines = ["# Does distillation help?", ""]
     # One split has no spread to judge by.
     if len(results.info["splits"]) > 1:
-        lines += [_advice(results), ""]
+        lines += [advice_text(results), ""]
     lines += [f"> {warning}" for warning in results.warnings()]
     for budget in results.budgets:
         lines += ["", f"## {heading(results, budget)}", "", *markdown_table(results, budget)]
@@ -47,7 +47,8 @@ def write_report(results: "Results", path: Path) -> Path:
     return path
 
 
-def _advice(results: "Results") -> str:
+def advice_text(results: "Results") -> str:
+    """Return the recommendation as text, or why there is none."""
     try:
         return str(results.recommend())
     except ValueError as error:  # Too many runs failed.
@@ -78,4 +79,7 @@ def _protocol(results: "Results") -> list[str]:
         "- `kept`: the gain where, in each run, the student with the better validation "
         "score is kept, the plain or the distilled one. `worst`: the gain in the worst split. "
         "`step`: time of a training step, no distillation = 1.",
+        "- A score with a number of runs in brackets is of these alone: the others failed or are "
+        "still to come. Do not compare it with scores of other runs; its gain is paired, so it "
+        "stands. In the pictures such scores are hollow.",
     ]

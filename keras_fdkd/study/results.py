@@ -88,17 +88,18 @@ class Results:
         """
         first, second = self.runs(method, budget), self.runs(over, budget)
         found: dict[int, list[float]] = {}
+        scale = 0.0
         for place in sorted(first.keys() & second.keys()):
             mine, other = first[place], second[place]
+            scale = max(scale, abs(mine["score"]), abs(other["score"]))
             difference = self._sign * (mine["score"] - other["score"])
             # The plain student is kept, also if they tie, as by `fit_safely`.
             if kept and self._sign * (mine["validation"] - other["validation"]) <= 0:
                 difference = 0.0
             found.setdefault(place[0], []).append(difference)
         overlaps = [split["overlap"] for split in self.info["splits"]]
-        return Gain.of(
-            [float(np.mean(values)) for values in found.values()], float(np.mean(overlaps))
-        )
+        values = [float(np.mean(values)) for values in found.values()]
+        return Gain.of(values, float(np.mean(overlaps)), scale)
 
     def summaries(self, budget: int | None = None) -> list[Summary]:
         """Return one line for no distillation and for each method with runs for this budget."""
@@ -132,6 +133,7 @@ class Results:
             tried=max((len(row.get("tried", ())) for row in runs.values()), default=0),
             cost=self._seconds(name, budget) / self._seconds(NONE, budget),
             runs=len(runs),
+            expected=len(self.info["splits"]) * len(self.info["seeds"]),
             failed=len(failed),
         )
 

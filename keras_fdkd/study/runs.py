@@ -1,6 +1,7 @@
 """Run one model of a study and return its row."""
 
 import inspect
+import math
 import time
 import traceback
 from dataclasses import asdict
@@ -70,7 +71,8 @@ def _distilled(work: Work, run: Run) -> Row:
         work.folder / "tuning" / f"{name}.log", method, work.protocol.mode, work.trials, run.split
     )
     teacher = work.trained_teacher(run)
-    file = work.folder / "students" / f"{name}.weights.h5"
+    # One for each trial: that of a trial that was never told is not taken for the best one's.
+    files = [work.folder / "students" / f"{name}-{n}.weights.h5" for n in range(tuning.count)]
     first = run.seed == work.seeds[0]
     while first and (setting := tuning.next()) is not None:
         try:
@@ -79,9 +81,12 @@ def _distilled(work: Work, run: Run) -> Row:
             tuning.tell(setting, None)
             continue
         # Saved before it is told: a process that is killed in between tries the setting again.
-        if tuning.is_best(outcome.score):
-            _save(student, file)
+        former, is_best = tuning.best, tuning.is_best(outcome.score)
+        if is_best:
+            _save(student, files[len(tuning.done)])
         tuning.tell(setting, outcome)
+        if is_best and former is not None:
+            files[former["number"]].unlink(missing_ok=True)
     if tuning.next() is not None:
         raise RuntimeError(
             f"The tuning of '{run.method}' did not end: see its run with seed {work.seeds[0]}."
@@ -89,9 +94,9 @@ def _distilled(work: Work, run: Run) -> Row:
     best = tuning.best
     if best is None:
         raise NotFiniteError(f"No setting of '{run.method}' came to a finite score: {tuning.done}")
-    if first and file.exists():
+    if first and files[best["number"]].exists():
         student = new_model(work.build_student, run.seed)
-        student.load_weights(file)
+        student.load_weights(files[best["number"]])
         outcome = Outcome(*(best[key] for key in ("score", "epoch", "curve", "seconds_per_step")))
     else:
         student, outcome = _candidate(work, run, method, teacher, best["setting"])
@@ -100,9 +105,11 @@ def _distilled(work: Work, run: Run) -> Row:
     test = _fold(work, work.student_inputs, work.splits[run.split].test)
     logs = student.evaluate(test, verbose=0, return_dict=True)
     tried = [{"setting": one["setting"], "validation": one["score"]} for one in tuning.done]
+    row = {**_row(work, student, outcome, logs), "setting": best["setting"], "tried": tried}
     if first:
-        file.unlink(missing_ok=True)
-    return {**_row(work, student, outcome, logs), "setting": best["setting"], "tried": tried}
+        for file in files:
+            file.unlink(missing_ok=True)
+    return row
 
 
 def _candidate(
@@ -149,8 +156,11 @@ def _fold(work: Work, source: Any, rows: np.ndarray) -> InOrder:
 
 
 def _row(work: Work, model: keras.Model, outcome: Outcome, logs: dict[str, Any]) -> Row:
+    score = float(logs[work.protocol.score])
+    if not math.isfinite(score):
+        raise NotFiniteError(f"'{work.protocol.score}' is {score} on the test fold.")
     return {
-        "score": float(logs[work.protocol.score]),
+        "score": score,
         "validation": outcome.score,
         "metrics": {name: np.asarray(value).tolist() for name, value in logs.items()},
         "epoch": outcome.epoch,

@@ -61,11 +61,15 @@ def make_splits(
     found = []
     for number, (rest, chosen, test) in enumerate(_folds(cv, labels, rows, groups)):
         if chosen is None:
+            unlabelled = rest[~labels.labelled[rest]]
+            labelled = np.setdiff1d(rest, unlabelled)
             inner = validation
             if isinstance(validation, float):
-                inner = _splitter(1, validation, labels, rest, groups, number)
-            unlabelled = rest[~labels.labelled[rest]]
-            rest, chosen = next(iter(_split(inner, np.setdiff1d(rest, unlabelled), labels, groups)))
+                inner = _splitter(1, validation, labels, labelled, groups, number)
+            rest, chosen = next(iter(_split(inner, labelled, labels, groups)))
+            if groups is not None:
+                # Only labelled rows were drawn: the others of these groups are not trained on.
+                unlabelled = unlabelled[~np.isin(groups[unlabelled], groups[chosen])]
             rest = np.concatenate([rest, unlabelled])
         held_out = np.concatenate([chosen, test])
         train = np.union1d(rest, _unlabelled(labels, groups, held_out, cv))

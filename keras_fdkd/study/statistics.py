@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-_EQUAL = 1e-5  # relative; scores are float32
+# Scores are float32: relative to a difference, and to the scores themselves.
+_EQUAL, _ROUNDING = 1e-5, 1e-6
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Gain:
     Args:
         values: One difference per split.
         overlap: `n_test / n_train`.
+        resolution: Differences that are closer than this differ by rounding alone. Defaults to
+            `0.0`.
 
     Example:
     >>> gain = Gain.of([0.02, 0.03, 0.01, 0.04, 0.02], overlap=0.25)
@@ -35,11 +38,21 @@ class Gain:
 
     values: tuple[float, ...]
     overlap: float
+    resolution: float = 0.0
 
     @classmethod
-    def of(cls, values: Sequence[float], overlap: float) -> "Gain":
-        """Return the gain of a sequence of differences."""
-        return cls(tuple(float(value) for value in values), float(overlap))
+    def of(cls, values: Sequence[float], overlap: float, scale: float = 0.0) -> "Gain":
+        """Return the gain of a sequence of differences.
+
+        Args:
+            values: One difference per split.
+            overlap: `n_test / n_train`.
+            scale: The largest of the scores that were subtracted, which tells how far they are
+                rounded. Defaults to `0.0`: not at all.
+        """
+        return cls(
+            tuple(float(value) for value in values), float(overlap), _ROUNDING * abs(float(scale))
+        )
 
     @property
     def mean(self) -> float:
@@ -50,11 +63,14 @@ class Gain:
     def error(self) -> float:
         """The corrected standard error of the mean.
 
-        NaN for fewer than two splits, and if all differences are equal: the scores of small test
-        sets change in few steps, and equal differences do not mean that there is no spread.
+        NaN for fewer than two splits, and if all differences are equal but for rounding: the scores
+        of small test sets change in few steps, and equal differences do not mean that there is no
+        spread.
         """
         count = len(self.values)
-        if count < 2 or np.ptp(self.values) <= _EQUAL * np.abs(self.values).max():
+        if count < 2:
+            return float("nan")
+        if np.ptp(self.values) <= max(_EQUAL * np.abs(self.values).max(), self.resolution):
             return float("nan")
         return float(np.sqrt((1 / count + self.overlap) * np.var(self.values, ddof=1)))
 

@@ -110,8 +110,10 @@ class Study:
         mode: `"max"` if a higher score is better, `"min"`, or `"auto"`, as Keras infers. Defaults
             to `"auto"`.
         folder: Where rows, tuning, teachers and their outputs are kept: a study that was stopped
-            resumes there. Functions are not compared: choose another folder if their code changes.
-            Defaults to `None`: a temporary folder.
+            resumes there, and another one is refused. Inputs are compared whole if they are arrays
+            in memory of 256 MB at most, else, like memory maps and functions, by 64 samples spread
+            over them. Code is not compared: choose another folder if that of your functions and
+            layers changes. Defaults to `None`: a temporary folder.
 
     Raises:
         ValueError: If an argument is not as described, models or methods do not fit together, or

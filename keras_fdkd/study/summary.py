@@ -27,6 +27,7 @@ class Summary:
         tried: How many settings validation chose from.
         cost: Seconds per step relative to no distillation, ratio of medians.
         runs: How many runs ended.
+        expected: How many there are if all end: one for each split and seed.
         failed: How many runs raised an error.
     """
 
@@ -42,4 +43,10 @@ class Summary:
     tried: int
     cost: float
     runs: int
+    expected: int
     failed: int
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether runs are missing: then `score` is not over the same ones as others."""
+        return self.runs < self.expected

@@ -22,9 +22,11 @@ def cells(line: Summary) -> tuple[str, ...]:
     """Return a line of the table as text, with the columns of `HEAD`."""
     gain = line.gain
     failed = f" ({line.failed} failed)" if line.failed else ""
+    spread = "" if math.isnan(line.spread) else f" ± {line.spread:.2g}"
+    part = f" ({line.runs} of {line.expected} runs)" if line.is_partial else ""
     return (
         line.title,
-        f"{line.score:.3g}" + ("" if math.isnan(line.spread) else f" ± {line.spread:.2g}"),
+        f"{line.score:.3g}{spread}{part}",
         str(gain),
         f"{min(gain.values):+.3g}" if gain.values else "",
         _or_nothing(gain.probability(), ".2f"),
@@ -39,7 +41,13 @@ def heading(results: "Results", budget: int | None) -> str:
     """Return the heading of a table, with the teacher's score."""
     labels = "All labels" if budget is None else f"{budget} labels"
     score, _ = results.teacher(budget)
-    teacher = "" if math.isnan(score) else f"; the teacher has {score:.3g}"
+    # Studies of earlier versions do not say how many teachers they had.
+    several = results.info.get("identity", {}).get("ensemble", 1)
+    teacher = f"; the teacher has {score:.3g}"
+    if several > 1:
+        teacher = f"; its {several} teachers have {score:.3g} on average"
+    if math.isnan(score):
+        teacher = ""
     better = "higher" if results.info["mode"] == "max" else "lower"
     return f"{labels}: {results.info['score']} on the test folds ({better} is better){teacher}"
 

@@ -98,11 +98,11 @@ class Tuning:
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The setting with the best score, the first of equal ones; `None` if there is none."""
+        """The trial with the best score, the first of equal ones; `None` if there is none."""
         ended = [trial for trial in self._ended() if trial.state == TrialState.COMPLETE]
         if not ended:
             return None
         sign = -1 if self.mode == "max" else 1
         order = [(sign * float(trial.value or 0.0), trial.number) for trial in ended]
         best = ended[order.index(min(order))]
-        return {**best.user_attrs, "score": best.value}
+        return {**best.user_attrs, "score": best.value, "number": best.number}

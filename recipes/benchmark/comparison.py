@@ -113,12 +113,16 @@ def difference(
         blocks: To average over, with equal weights.
     """
     strata, weights, means, pairs = [], [], [], 0
+    counted: list[Block] = []
     for experiment in dict.fromkeys(block.experiment for block in blocks):
         mine = [block for block in blocks if block.experiment == experiment]
-        found = [d for block in mine if (d := paired(results, method, reference(block), block))]
-        seeds = sorted(set.intersection(*map(set, found))) if found else []
+        found = {
+            block: d for block in mine if (d := paired(results, method, reference(block), block))
+        }
+        seeds = sorted(set.intersection(*map(set, found.values()))) if found else []
         if seeds:
-            values = np.array([[d[seed] for seed in seeds] for d in found])
+            values = np.array([[d[seed] for seed in seeds] for d in found.values()])
+            counted.extend(found)
             strata.append(values.mean(0))
             weights.append(len(found))
             means.extend(values.mean(1))
@@ -126,11 +130,11 @@ def difference(
     if not pairs:
         return Difference(np.nan, np.nan, np.nan, 0, ())
     if len(means) == 1:
-        (block,) = (block for block in blocks if results.runs(method, block))
+        [block] = counted
         overlap = results.values(method, block, "overlap").mean()
-        return Difference(
-            float(means[0]), *Gain.of(strata[0], overlap).interval(), pairs, tuple(means)
-        )
+        scale = max(results.values(name, block).max() for name in (method, reference(block)))
+        gain = Gain.of(strata[0], overlap, scale)
+        return Difference(float(means[0]), *gain.interval(), pairs, tuple(means))
     low, high = bootstrap_interval(strata, weights)
     return Difference(float(np.mean(means)), low, high, pairs, tuple(means), signed_rank(means))
 

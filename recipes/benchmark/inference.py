@@ -7,6 +7,7 @@ from scipy import stats
 
 RESAMPLES = 9999
 LEVEL = 0.05
+_DECIMALS = 6  # of accuracies, which are float32
 
 
 def bootstrap_interval(
@@ -26,12 +27,12 @@ def bootstrap_interval(
         rng=np.random.default_rng(0),
     ).confidence_interval  # fmt: skip
     # Sums of equal differences may miss 0 by rounding.
-    return float(np.round(interval.low, 9)), float(np.round(interval.high, 9))
+    return float(np.round(interval.low, _DECIMALS)), float(np.round(interval.high, _DECIMALS))
 
 
 def signed_rank(values: Sequence[float]) -> float:
     """Return the p value of Wilcoxon's signed-rank test, zeros left out."""
-    nonzero = np.array([value for value in np.round(values, 9) if value])
+    nonzero = np.array([value for value in np.round(values, _DECIMALS) if value])
     return float(stats.wilcoxon(nonzero).pvalue) if len(nonzero) else 1.0
 
 
@@ -40,7 +41,7 @@ def rank_rows(scores: np.ndarray) -> np.ndarray:
     if not scores.size:
         return np.zeros(scores.shape)
     # Rounded, so that means tie that differ by rounding alone.
-    return stats.rankdata(-np.round(scores, 9), axis=1)
+    return stats.rankdata(-np.round(scores, _DECIMALS), axis=1)
 
 
 def friedman(scores: np.ndarray) -> tuple[float, float]:
@@ -48,7 +49,7 @@ def friedman(scores: np.ndarray) -> tuple[float, float]:
 
     NaN for fewer than three methods or two blocks, or if all methods tie.
     """
-    scores = np.round(scores, 9)
+    scores = np.round(scores, _DECIMALS)
     if scores.shape[0] < 2 or scores.shape[1] < 3 or not np.ptp(scores, axis=1).any():
         return np.nan, np.nan
     result = stats.friedmanchisquare(*scores.T)

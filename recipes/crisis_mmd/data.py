@@ -67,6 +67,12 @@ class CrisisMmd(PublishedData):
     ) -> None:
         super().__init__(folder, size)
         self.task, self.published = task, COUNTS[task]
+        if task != "humanitarian":
+            self.columns = {}
+            self.notes = (
+                *self.notes,
+                f"This is the {task} task, so the paper's figures are left out.",
+            )
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,7 @@ class ClipData(PublishedData):
     Attributes:
         spectrogram: Bins and steps of a clip's spectrogram.
         steps: How many neighbouring steps of it a model sees, `None` for all.
+        seen: How many neighbouring pictures of a clip a model sees, of the `FRAMES` that are kept.
         seconds: Length of a clip's sound.
 
     Args:
@@ -41,6 +42,7 @@ class ClipData(PublishedData):
     backbones: ClassVar[dict[str, str]] = {"audio": "resnet_18", "video": "resnet_18"}
     spectrogram: ClassVar[tuple[int, int]]
     steps: ClassVar[int | None] = None
+    seen: ClassVar[int] = 1
     seconds: ClassVar[int]
 
     def __init__(
@@ -103,7 +105,7 @@ class ClipData(PublishedData):
     def build(self, modality: str, backbone: str, classes: int) -> keras.Model:
         shape, _ = self.fields()[modality]
         if modality == "video":
-            return picture_model(shape, self.picture_size, classes, backbone)
+            return picture_model(shape, self.picture_size, classes, backbone, self.seen)
         if sound_converter(backbone) is not None:
             return heard_model(RATE * self.seconds, classes, backbone)
         return sound_model(shape, classes, backbone, self.steps)

@@ -114,6 +114,16 @@ def parse(
     return options
 
 
+def _exceptions(methods: Mapping[str, Method]) -> list[str]:
+    """Return which methods have no weight of their source, as lines of the report."""
+    if not ABLATION_ROWS.keys() & methods.keys():
+        return []
+    return [
+        "- Rows of the paper's table of parts (`ablation: ...`, `losses: ...`) have this package's "
+        "weights by either protocol: they tell what the parts bring here."
+    ]
+
+
 @dataclass(frozen=True)
 class _Runs:
     """The studies of one command, and their report."""
@@ -144,7 +154,7 @@ class _Runs:
         path = write_comparison(
             self.options.output,
             self.data.title,
-            self._introduction(rows, broken),
+            [*self._introduction(rows, broken), *_exceptions(methods)],
             comparison(results, self.data.columns, titles),
         )
         print(f"Report: {path}")

@@ -29,7 +29,7 @@ class PublishedData(ABC):
         modalities: Both names.
         needed: What the root of the folder holds, see `recipes.published.layout.find_root`.
         published: Number of samples in each split, as published.
-        columns: By the student's modality, the column of the paper's table.
+        columns: By the student's modality, the column of the paper's table, if it has one.
         backbones: Of the paper, by modality.
         missing: Fraction of samples that may be missing or broken.
         has_pixels: Whether labels are those of pixels, the array `labels` of the store.

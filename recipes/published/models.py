@@ -27,26 +27,33 @@ _DEVIATION = [58.395, 57.12, 57.375]
 
 
 def picture_model(
-    shape: tuple[int, int, int, int], size: tuple[int, int], classes: int, backbone: str
+    shape: tuple[int, int, int, int],
+    size: tuple[int, int],
+    classes: int,
+    backbone: str,
+    seen: int = 1,
 ) -> keras.Model:
-    """Return a classifier of several pictures a sample, of which it sees one.
+    """Return a classifier of several pictures a sample, of which it sees one or some.
 
-    While training it sees any one of them, a random part of it, perhaps mirrored; else the middle
-    one, whole.
+    While training it sees any of them, a random part of each, perhaps mirrored; else those in the
+    middle, whole. The backbone sees each by itself, and pooling is the mean over all of them.
 
     Args:
         shape: Frames, height, width and channels of a sample, from 0 to 255.
         size: Height and width that the backbone sees.
         classes: Number of classes.
         backbone: See `recipes.published.backbones.image_backbone`.
+        seen: How many neighbouring frames it sees. Defaults to `1`.
     """
     inputs = keras.Input(shape, name="pictures")
-    x = RandomSlice(1)(inputs)
-    x = keras.layers.Reshape(shape[1:])(x)
+    x = RandomSlice(seen)(inputs)
+    # Several frames become samples of their own, which no layer of Keras does.
+    x = keras.layers.Reshape(shape[1:])(x) if seen == 1 else ops.reshape(x, (-1, *shape[1:]))
     x = RandomResizedCrop(*size)(x)
     x = keras.layers.RandomFlip("horizontal")(x)
     x = _normalized(x)
-    return _pooled(inputs, x, image_backbone(backbone, (*size, 3)), classes, "picture")
+    inner = image_backbone(backbone, (*size, 3))
+    return _pooled(inputs, x, inner, classes, "picture", seen)
 
 
 def sound_model(
@@ -184,10 +191,15 @@ def _pooled(
     backbone: keras.Model,
     classes: int,
     name: str,
+    seen: int = 1,
 ) -> keras.Model:
     inner, activation = without_activation(backbone)
+    x = inner(x)
+    if seen > 1:
+        # The maps of a sample's frames, one below the other.
+        x = ops.reshape(x, (-1, seen * x.shape[1], *x.shape[2:]))
     # Last layers have other names in other backbones: this one marks the place.
-    x = keras.layers.Identity(name=COMPARED)(inner(x))
+    x = keras.layers.Identity(name=COMPARED)(x)
     if activation is not None:
         x = activation(x)
     pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(x)

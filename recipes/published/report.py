@@ -24,7 +24,7 @@ def comparison(
 
     Args:
         results: By direction and protocol.
-        columns: By the student's modality, the column of the paper's table.
+        columns: By the student's modality, the column of the paper's table, if it has one.
         methods: Titles by name, in the order of the tables.
     """
     lines = []
@@ -38,7 +38,7 @@ def comparison(
             "ours, validation chooses", "its gain",
         )  # fmt: skip
         rows = [
-            _row(method, title, columns[student], *both)
+            _row(method, title, columns.get(student), *both)
             for method, title in {NONE: "no distillation", **methods}.items()
         ]
         warnings = [f"> {one}" for found in both if found for one in found.warnings()]
@@ -47,9 +47,9 @@ def comparison(
 
 
 def _row(
-    method: str, title: str, column: str, best: Results | None, chosen: Results | None
+    method: str, title: str, column: str | None, best: Results | None, chosen: Results | None
 ) -> tuple[str, ...]:
-    paper = paper_figure(method, column)
+    paper = None if column is None else paper_figure(method, column)
     # By the paper's protocol test samples validate: this is the best epoch on them.
     reached = _values(best, method, "validation")
     honest, alone = (_values(chosen, name, "score") for name in (method, NONE))

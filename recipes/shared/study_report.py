@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from keras_fdkd.study import Results
+from keras_fdkd.study.report import advice_text
 from recipes.shared.markdown import table
 from recipes.shared.study_command import Direction
 
@@ -33,7 +34,7 @@ def write_study_report(
         path = found.report(folder / f"{teacher}-{student}.md")
         lines += [f"## {teacher} teaches {student}", ""]
         if len(found.info["splits"]) > 1:
-            lines += [str(found.recommend()), ""]
+            lines += [advice_text(found), ""]
         picture = f"{path.stem}_gains.png"
         lines += [f"Each split, curves, settings and costs: [{path.name}]({path.name}).", ""]
         lines += [f"![Improvements over no distillation.]({picture})", ""]

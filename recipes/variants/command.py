@@ -5,10 +5,11 @@ alone, in points, mean over the seeds.
 """
 
 import argparse
+import json
 import os
 import traceback
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,13 @@ class Trial:
     seed: int
 
 
+def task(trial: Trial) -> dict[str, Any]:
+    """Return what a row is of: the trial, with the backend and the options that made it."""
+    # Classes by their names, and lists for tuples, as rows hold them.
+    options = json.loads(json.dumps(VARIANTS[trial.variant], default=lambda made: made.__name__))
+    return {**asdict(trial), "backend": keras.config.backend(), "options": options}
+
+
 def run(trial: Trial, folder: Path) -> dict[str, Any]:
     """Train the variant and return its row, from the validation fold alone."""
     place = Place(load_experiment(trial.experiment), trial.budget, trial.seed)
@@ -124,7 +132,7 @@ def run(trial: Trial, folder: Path) -> dict[str, Any]:
     if not options:
         student = place.new_model(trial.student)
         accuracy = place.train(student, inputs, trial.student)
-        return {"task": asdict(trial), "validation_accuracy": accuracy}
+        return {"task": task(trial), "validation_accuracy": accuracy}
     of_both = "basis" in options or "followed" in options
     sides = [trial.teacher, *([trial.student] if of_both else [])]
     alone = {side: place.trained_alone(side, folder) for side in sides}
@@ -147,7 +155,7 @@ def run(trial: Trial, folder: Path) -> dict[str, Any]:
         ]
         sources["teacher_weight"] = followed(options["followed"], *both)
     accuracy = place.train(distiller, Pair(sources, outputs), trial.student)
-    return {"task": asdict(trial), "validation_accuracy": accuracy}
+    return {"task": task(trial), "validation_accuracy": accuracy}
 
 
 def run_safely(folder: Path, trial: Trial) -> dict[str, Any]:
@@ -155,7 +163,7 @@ def run_safely(folder: Path, trial: Trial) -> dict[str, Any]:
     try:
         return run(trial, folder)
     except Exception:
-        return {"task": asdict(trial), "error": traceback.format_exc()}
+        return {"task": task(trial), "error": traceback.format_exc()}
 
 
 def _features(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
@@ -242,6 +250,18 @@ def _differences(rows: list[dict[str, Any]], variants: Iterable[str], seeds: set
     )
 
 
+def _current(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows that did not fail and that this backend and these variants would give."""
+    names = [field.name for field in fields(Trial)]
+    return [
+        row
+        for row in rows
+        if "error" not in row
+        and row["task"]["variant"] in VARIANTS
+        and row["task"] == task(Trial(**{name: row["task"][name] for name in names}))
+    ]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the trials that are missing and write the tables of all rows that are there."""
     parser = argparse.ArgumentParser("python -m recipes.variants", description=__doc__)
@@ -253,9 +273,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / "rows.jsonl"
-    # Trials that failed are run again.
-    done = [row["task"] for row in read_rows(file) if "error" not in row]
-    todo = [one for one in trials(options.variants, options.seeds) if asdict(one) not in done]
+    # Trials that failed are run again, and so are those of other options or another backend.
+    done = [row["task"] for row in _current(read_rows(file))]
+    todo = [one for one in trials(options.variants, options.seeds) if task(one) not in done]
     with (
         Processes(run_safely, TEACHERS, options.processes) as processes,
         progress(len(todo), "trials", 1) as advance,
@@ -263,7 +283,7 @@ def main(arguments: list[str] | None = None) -> None:
         for row in processes.run(todo):
             append_row(file, row)
             advance()
-    rows = [row for row in read_rows(file) if "error" not in row]
+    rows = _current(read_rows(file))
     text = "\n".join([f"# {__doc__}", *report(rows)])
     (options.output / "variants.md").write_text(text)
     if len(rows) < len(done) + len(todo):
