@@ -23,7 +23,13 @@ from recipes.benchmark.plots import plot_ranks
 from recipes.benchmark.protocol import row_counts
 from recipes.benchmark.report import summary_table, write_report
 from recipes.benchmark.rows import Block, Results
-from recipes.benchmark.short_tables import gains_table, intervals, load_results, steps_table
+from recipes.benchmark.short_tables import (
+    gains_table,
+    intervals,
+    intervals_in_words,
+    load_results,
+    steps_table,
+)
 
 TITLES = {"none": "no distillation", "kd": "KD", "at": "AT", "published": "FD-CMKD"}
 # What a method adds to no distillation, so that tables can be foreseen.
@@ -408,6 +414,10 @@ def test_short_tables_say_what_the_report_says():
             assert number == 0 or digits == cells[6]
     for line in steps_table(found)[2:-1]:
         assert line in report["Cost"]
+    for budget in ("all", "few"):
+        total, below, above = intervals(found, budget)
+        said = f"{budget} labels {below} of {total} intervals lie wholly below no distillation and"
+        assert f"{said} {above} above." in intervals_in_words(found)
     total, below, above = np.add(intervals(found, "all"), intervals(found, "few"))
     text = report["Difference to no distillation"]
     assert f": {below} of {total} intervals" in text

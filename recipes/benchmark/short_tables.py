@@ -84,6 +84,20 @@ def everywhere(results: Results) -> list[str]:
     return [name for name in names if all(results.runs(name, block) for block in results.blocks)]
 
 
+def intervals_in_words(results: Results) -> str:
+    """Return how many intervals lie wholly on a side of no distillation, by label budget."""
+    words = {"all": "With all labels", "few": "With few labels"}
+    found = {budget: intervals(results, budget) for budget in BUDGETS}
+    parts = [
+        f"{words[budget]} {below} of {total} intervals lie wholly below no distillation and "
+        f"{above} above."
+        for budget, (total, below, above) in found.items()
+    ]
+    total = found[BUDGETS[0]][0]
+    by_chance = f"Chance alone would put about {0.025 * total:.0f} of {total} on each side."
+    return " ".join([*parts, by_chance])
+
+
 def intervals(results: Results, budget: str) -> tuple[int, int, int]:
     """Return how many intervals of a method in a setting there are, and are below and above 0."""
     found = [
