@@ -48,5 +48,5 @@ class Summary:
 
     @property
     def is_partial(self) -> bool:
-        """Whether runs are missing: then `score` is not over the same ones as others."""
+        """Whether runs are missing, so that `score` is not over the same ones as others."""
         return self.runs < self.expected
