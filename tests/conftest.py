@@ -86,6 +86,17 @@ def classifier(inputs, features=16, classes=3, **layers):
     return keras.Sequential([*stack, keras.layers.Dense(classes, name="logits")])
 
 
+class Opaque(keras.layers.Layer):
+    """A layer that Keras has no configuration of."""
+
+    def __init__(self, thing):
+        super().__init__()
+        self.thing = thing
+
+    def call(self, inputs):
+        return inputs
+
+
 def pairs(samples=24, teacher=6, student=4, classes=3, seed=0):
     """Random inputs of both sides, and labels."""
     rng = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import classifier
+from conftest import Opaque, classifier
 from study_worker import arguments, data
 
 from keras_fdkd.data.teacher_identity import model_identity
@@ -127,15 +127,6 @@ def test_another_given_teacher_is_refused(tmp_path):
     started(tmp_path, teacher=teacher("relu"), **given)
     Study(**arguments(folder=tmp_path, teacher=teacher("relu"), **given))
     refused(tmp_path, "teacher", teacher=teacher("tanh"), **given)
-
-
-class Opaque(keras.layers.Layer):
-    def __init__(self, thing):
-        super().__init__()
-        self.thing = thing
-
-    def call(self, inputs):
-        return inputs
 
 
 def various(name):

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import classifier, pairs
+from conftest import Opaque, classifier, pairs
 
 from keras_fdkd import CrossModalDistiller, FrequencyDistiller, fingerprint
 from keras_fdkd.data import cache_teacher
@@ -249,14 +249,6 @@ def test_modules_that_keras_wraps_are_seen():
 
 
 def test_teachers_without_a_configuration_need_a_key():
-    class Opaque(keras.layers.Layer):
-        def __init__(self, thing):
-            super().__init__()
-            self.thing = thing
-
-        def call(self, inputs):
-            return inputs
-
     teacher = holding(Opaque(object()))
     with pytest.raises(ValueError, match="no configuration.*pass `key=`"):
         identity(teacher)
