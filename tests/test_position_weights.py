@@ -169,6 +169,9 @@ def test_losses_that_cannot_leave_positions_out_refuse_weights_of_them():
             logs(distiller, given, weight)
     with pytest.warns(UserWarning, match='have `"teacher_weight"` of positions'):
         logs(CrossModalDistiller(*twins(), losses=[Whole(MAPS)]), x, weight)
+    smaller = CrossModalDistiller(of_maps(), of_maps(stride=2), losses=[AT(**MAPS)])
+    with pytest.raises(ValueError, match="out of maps of one size only"):
+        logs(smaller, x, weight)
     for loss in (AT(**MAPS), PKD(**MAPS)):
         found = logs(CrossModalDistiller(*twins(), losses=[loss]), x, weight)
         assert found[f"{loss.name}_loss"] == pytest.approx(0, abs=1e-6)

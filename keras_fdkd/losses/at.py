@@ -90,6 +90,12 @@ class AT(CrossModalLoss):
 
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
+        if mask is not None and teacher.shape[1:-1] != student.shape[1:-1]:
+            raise ValueError(
+                "`AT` can leave positions out of maps of one size only: compare layers of one "
+                "size, or pass one weight per sample. "
+                f"Received: teacher {tuple(teacher.shape)}, student {tuple(student.shape)}."
+            )
         if mask is not None:  # What is masked is nowhere active.
             teacher, student = (ops.where(of_channels(mask, x), x, 0.0) for x in (teacher, student))
         positions = tuple(range(1, len(student.shape) - 1))
