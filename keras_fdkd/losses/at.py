@@ -90,7 +90,8 @@ class AT(CrossModalLoss):
 
     def values(self, teacher: Any, student: Any, y: Any = None, mask: Any = None) -> Any:
         teacher, student = full_precision(teacher, student)
-        if mask is not None and teacher.shape[1:-1] != student.shape[1:-1]:
+        of_positions = mask is not None and len(mask.shape) > 1  # Else one entry per sample.
+        if of_positions and teacher.shape[1:-1] != student.shape[1:-1]:
             raise ValueError(
                 "`AT` can leave positions out of maps of one size only: compare layers of one "
                 "size, or pass one weight per sample. "
