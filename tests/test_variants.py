@@ -11,9 +11,11 @@ from keras import ops
 
 from keras_fdkd.study.row_file import read_rows
 from recipes.shared.experiments import load_experiment
-from recipes.variants import command
-from recipes.variants.command import Trial, report
+from recipes.variants import command, trial
+from recipes.variants.listed import VARIANTS
 from recipes.variants.parts import Scheduled, SoftCutoff, Turned, basis, followed
+from recipes.variants.report import report
+from recipes.variants.trial import Trial, task
 
 
 @pytest.fixture
@@ -136,11 +138,11 @@ def test_rows_of_other_options_or_another_backend_are_run_again(tmp_path, monkey
     accuracy = {"student alone": 0.5, "KD": 0.6}
     ran = []
 
-    def run(trial, folder):
-        ran.append(trial.variant)
-        return {"task": command.task(trial), "validation_accuracy": accuracy[trial.variant]}
+    def run(one, folder):
+        ran.append(one.variant)
+        return {"task": task(one), "validation_accuracy": accuracy[one.variant]}
 
-    monkeypatch.setattr(command, "run", run)
+    monkeypatch.setattr(trial, "run", run)
 
     def runs():
         del ran[:]
@@ -155,10 +157,10 @@ def test_rows_of_other_options_or_another_backend_are_run_again(tmp_path, monkey
     assert runs() == (["student alone", "KD"], "| KD | +10.0 | +10.0 |")
     assert runs() == ([], "| KD | +10.0 | +10.0 |")
     accuracy["KD"] = 0.8
-    monkeypatch.setitem(command.VARIANTS, "KD", {"losses": [["KD", 5.0]]})
+    monkeypatch.setitem(VARIANTS, "KD", {"losses": [["KD", 5.0]]})
     assert runs() == (["KD"], "| KD | +30.0 | +30.0 |")
     # A class is one of the options.
-    monkeypatch.setitem(command.VARIANTS, "KD", {"bands": {}, "maker": Turned})
+    monkeypatch.setitem(VARIANTS, "KD", {"bands": {}, "maker": Turned})
     assert runs()[0] == ["KD"]
     assert runs()[0] == []
     accuracy.update({"student alone": 0.1, "KD": 0.2})
@@ -177,7 +179,7 @@ def test_the_committed_rows_can_be_read():
 def short(monkeypatch, tmp_path):
     """Trials of one epoch, whose teachers are kept in a folder of the test."""
     experiment = dataclasses.replace(load_experiment("emoji"), epochs=1)
-    monkeypatch.setattr(command, "load_experiment", lambda name: experiment)
+    monkeypatch.setattr(trial, "load_experiment", lambda name: experiment)
     monkeypatch.setattr(command, "TEACHERS", tmp_path / "teachers")
     names = ["student alone", "bands of shuffled channels", "bands + KD, cross-fitted teacher",
              "bands, each pair by how well the student tells it"]  # fmt: skip
@@ -191,7 +193,7 @@ def test_trials_train_and_are_not_run_again(short, tmp_path):
     asked = ["--processes", "1", "--output", str(tmp_path)]
     command.main(asked)
     rows = read_rows(tmp_path / "rows.jsonl")
-    assert [row["task"] for row in rows] == [command.task(one) for one in short]
+    assert [row["task"] for row in rows] == [task(one) for one in short]
     assert all(0.1 < row["validation_accuracy"] < 1 for row in rows)
     assert len({row["validation_accuracy"] for row in rows}) > 1
     command.main(asked)
@@ -199,14 +201,14 @@ def test_trials_train_and_are_not_run_again(short, tmp_path):
     assert "| bands of shuffled channels |" in (tmp_path / "variants.md").read_text()
     [teacher] = (tmp_path / "teachers" / keras.config.backend()).glob("emoji-text-few-0*")
     time = teacher.stat().st_mtime_ns
-    again = command.run(short[1], tmp_path / "teachers")
+    again = trial.run(short[1], tmp_path / "teachers")
     assert again == rows[1]
     assert teacher.stat().st_mtime_ns == time
 
 
 @whole_recipe
 def test_a_trial_that_fails_stops_no_other(short, tmp_path, monkeypatch):
-    monkeypatch.setitem(command.VARIANTS, short[1].variant, {"bands": {"cutoff": 7}})
+    monkeypatch.setitem(VARIANTS, short[1].variant, {"bands": {"cutoff": 7}})
     with pytest.raises(SystemExit, match="1 trials failed"):
         command.main(["--processes", "1", "--output", str(tmp_path)])
     rows = read_rows(tmp_path / "rows.jsonl")
