@@ -55,20 +55,47 @@ def check_input_names(student: keras.Model) -> None:
         )
 
 
-def check_names(
-    terms: Collection[str], outputs: Sequence[str] | None, metrics: Sequence[Any]
-) -> None:
+def check_own_terms(logs: Any, weights: Any) -> None:
+    """Raise unless the terms that a subclass adds are named, and weighed, as they must be.
+
+    Args:
+        logs: Names of its terms and monitors.
+        weights: Dict of numbers >= 0 by some of these names.
+    """
+    if not isinstance(logs, (list, tuple)) or not all(
+        isinstance(name, str) and name for name in logs
+    ):
+        raise ValueError(f"`logs` must be a tuple of names. Received: logs={logs!r}.")
+    if not isinstance(weights, Mapping) or set(weights) - set(logs):
+        raise ValueError(
+            "`term_weights` must be a dict of numbers by names in `logs`. "
+            f"Received: term_weights={weights!r}, logs={logs!r}."
+        )
+    for name, weight in weights.items():
+        check_number(f"term_weights[{name!r}]", weight)
+
+
+def check_distinct(names: Sequence[str]) -> None:
+    """Raise if two entries of the logs have one name, or one hides the whole loss."""
+    if repeated := sorted({name for name in names if names.count(name) > 1 or name == "loss"}):
+        raise ValueError(
+            "Two terms must not have one name in the logs: give the loss another `name`. "
+            f"Received twice: {repeated}."
+        )
+
+
+def check_names(terms: Collection[str], outputs: Sequence[str], metrics: Sequence[Any]) -> None:
     """Raise if a metric, or the loss of an output, has the name of a term, which would be lost.
 
     Args:
         terms: Names of the terms in the logs.
-        outputs: Names of the student's outputs, if there are several.
+        outputs: Names of the student's outputs if there are several, else none.
         metrics: What `compile` got as `metrics` and `weighted_metrics`, nested.
     """
     names = [_metric_name(metric) for metric in keras.tree.flatten(metrics)]
     # If there are several outputs, Keras puts their names before those of losses and metrics.
-    candidates = set(names) | {f"{output}_loss" for output in outputs or ()}
-    candidates |= {f"{output}_{name}" for output in outputs or () for name in names}
+    candidates = set(names) | {f"{output}_loss" for output in outputs}
+    candidates |= {f"{output}_{name}" for output in outputs for name in names}
     if taken := sorted(candidates & set(terms)):
         raise ValueError(
             "A metric or an output has the name of a term of distillation in the logs, where one "

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_fdkd.data import STUDENT, TEACHER
 from keras_fdkd.distillers.task import loss_of_output
 from keras_fdkd.features import PREDICTIONS, FeatureTap
 
@@ -33,8 +34,8 @@ class ChosenOutput:
         teacher_model: Any = None,
     ) -> None:
         predictions = student.spec[PREDICTIONS]
-        self._names = _names_of(student.model, predictions)
-        self._teacher_names = _names_of(teacher_model, teacher_spec.get(PREDICTIONS))
+        self._names = names_of(student.model, predictions)
+        self._teacher_names = names_of(teacher_model, teacher_spec.get(PREDICTIONS))
         if name is not None and name not in self._names:
             raise ValueError(
                 "`task_output` must name one of several outputs of the student, "
@@ -76,6 +77,22 @@ class ChosenOutput:
         return loss_of_output(loss, self.name)
 
 
+def is_vector(teacher: Any, student: keras.Model, name: str | None) -> bool:
+    """Whether the output that the terms use is one vector per sample, `(batch, values)`.
+
+    Args:
+        teacher: As given to a distiller.
+        student: The student.
+        name: Name of the output, or `None`, see `ChosenOutput`.
+    """
+    tap = FeatureTap(student, {}, STUDENT)
+    spec: dict[str, Any] = {}
+    if keras.tree.is_nested(tap.spec[PREDICTIONS]) and isinstance(teacher, keras.Model):
+        spec = FeatureTap(teacher, {}, TEACHER).spec
+    chosen = ChosenOutput(name, tap, spec, teacher).outputs(tap.spec)[PREDICTIONS]
+    return len(getattr(chosen, "shape", ())) == 2
+
+
 def _pick(nested: Any, name: str, names: tuple[str, ...]) -> Any:
     if isinstance(nested, Mapping):
         return nested.get(name)
@@ -84,7 +101,8 @@ def _pick(nested: Any, name: str, names: tuple[str, ...]) -> Any:
     return nested  # One for all outputs.
 
 
-def _names_of(model: keras.Model, predictions: Any) -> tuple[str, ...]:
+def names_of(model: keras.Model, predictions: Any) -> tuple[str, ...]:
+    """Return the names of a model's outputs, none if it has one."""
     if isinstance(predictions, Mapping):
         return tuple(predictions)
     if isinstance(predictions, (list, tuple)):

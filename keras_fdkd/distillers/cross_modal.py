@@ -6,7 +6,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.arguments import check_number
 from keras_fdkd.data import (
     INDEX,
     STUDENT,
@@ -18,8 +17,13 @@ from keras_fdkd.data import (
     is_pair,
     with_samples_of,
 )
-from keras_fdkd.distillers.checks import check_names, policy_of
-from keras_fdkd.distillers.chosen_output import ChosenOutput
+from keras_fdkd.distillers.checks import (
+    check_distinct,
+    check_names,
+    check_own_terms,
+    policy_of,
+)
+from keras_fdkd.distillers.chosen_output import ChosenOutput, names_of
 from keras_fdkd.distillers.common_steps import CommonSteps
 from keras_fdkd.distillers.counted import counted
 from keras_fdkd.distillers.labels import ignored_class
@@ -155,10 +159,8 @@ class CrossModalDistiller(PairedModel):
         task_output: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(logs, (list, tuple)) or not all(
-            isinstance(name, str) and name for name in logs
-        ):
-            raise ValueError(f"`logs` must be a tuple of names. Received: logs={logs!r}.")
+        term_weights = {} if term_weights is None else term_weights
+        check_own_terms(logs, term_weights)
         names = tuple(teacher) if isinstance(teacher, Mapping) else ()
         terms = LossTerms(losses, loss_weights, self._losses_argument, names)
         own_terms = type(self).terms is not CrossModalDistiller.terms
@@ -176,14 +178,6 @@ class CrossModalDistiller(PairedModel):
                     f"None of the losses reads `{role}_features`. Give the path to a loss, or "
                     f"leave it out. Received: {role}_features={where!r}."
                 )
-        term_weights = {} if term_weights is None else term_weights
-        if not isinstance(term_weights, Mapping) or set(term_weights) - set(logs):
-            raise ValueError(
-                "`term_weights` must be a dict of numbers by names in `logs`. "
-                f"Received: term_weights={term_weights!r}, logs={logs!r}."
-            )
-        for name, weight in term_weights.items():
-            check_number(f"term_weights[{name!r}]", weight)
         super().__init__(teacher, student, reads, terms.indexed, **kwargs)
         self._loss_terms = terms
         self._chosen = ChosenOutput(
@@ -207,11 +201,7 @@ class CrossModalDistiller(PairedModel):
         weights = {f"{name}_loss": weight for name, weight in terms.weights.items()}
         self.term_weights = TermWeights({**weights, **term_weights}, terms.attach())
         names = ("task_loss", *(f"{name}_loss" for name in terms.losses), *logs)
-        if repeated := sorted({name for name in names if names.count(name) > 1 or name == "loss"}):
-            raise ValueError(
-                "Two terms must not have one name in the logs: give the loss another `name`. "
-                f"Received twice: {repeated}."
-            )
+        check_distinct(names)
         self._logs = tuple(logs)
         self._term_means = TermMeans(names)
         self.built = True
@@ -275,15 +265,9 @@ class CrossModalDistiller(PairedModel):
         # `compile` also takes these by position.
         given = dict(zip(("optimizer", "loss", "loss_weights", *_METRICS), args, strict=False))
         predictions = self._student_tap.spec[PREDICTIONS]
-        outputs = (
-            list(predictions)
-            if isinstance(predictions, Mapping)
-            else self.output_names
-            if isinstance(predictions, (list, tuple))
-            else None
-        )
         metrics = [{**given, **kwargs}.get(name) for name in _METRICS]
         self._allows_missing_labels = takes_missing(self.loss, metrics[0], predictions)
+        outputs = names_of(self.student, predictions)
         check_names(self._term_means.names, outputs, [m for m in metrics if m is not None])
 
     def compile_from_config(self, config: dict[str, Any]) -> None:

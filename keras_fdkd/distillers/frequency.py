@@ -16,17 +16,15 @@ from keras_fdkd.distillers.align_loss import (
     summed,
 )
 from keras_fdkd.distillers.band_pairs import as_pairs, ends_of, keys_of, make_pairs
-from keras_fdkd.distillers.checks import (
-    check_weights,
-    policy_of,
-)
-from keras_fdkd.distillers.chosen_output import ChosenOutput
+from keras_fdkd.distillers.checks import check_weights, policy_of
+from keras_fdkd.distillers.chosen_output import is_vector
 from keras_fdkd.distillers.counted import Counted
 from keras_fdkd.distillers.cross_modal import COUNTED, CrossModalDistiller
+from keras_fdkd.distillers.default_features import check_default_features
 from keras_fdkd.distillers.labels import ignored_class
 from keras_fdkd.distillers.teachers import check_teacher
 from keras_fdkd.distillers.term_weights import TermWeight, lasting
-from keras_fdkd.features import PREDICTIONS, FeatureTap, check_model
+from keras_fdkd.features import PREDICTIONS, check_model
 from keras_fdkd.losses.band_losses import check_loss
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
 from keras_fdkd.losses.reduction import divides
@@ -43,9 +41,7 @@ PUBLISHED: dict[str, Any] = {
     "band_task_weight": 1.0,
 }
 
-
 _ALIGN_WEIGHT = 0.3
-_LEAST = 4  # size of a feature that can be split
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -189,7 +185,7 @@ class FrequencyDistiller(CrossModalDistiller):
         check_model(student, STUDENT)
         if align_weight is None:
             # Decided before the taps are made, because it decides which terms there are.
-            judged = _is_vector(teacher, student, kwargs.get("task_output"))
+            judged = is_vector(teacher, student, kwargs.get("task_output"))
             align_weight = _ALIGN_WEIGHT if judged else 0.0
         weights = {
             "low_loss": low_weight,
@@ -271,33 +267,11 @@ class FrequencyDistiller(CrossModalDistiller):
             check_ignored(self._align_loss, ignored_class(loss))
             for pair in self.pairs:
                 pair.check_heads(self._align_loss)
-        self._check_default_features()
+        if self.loss is None:
+            check_default_features(self._teacher_tap, self._student_tap)
 
     def _has_heads(self) -> bool:
         return bool(self.align_heads or self.band_task_heads)
-
-    def _check_default_features(self) -> None:
-        if self.loss is None and (read := self._reads_of_dense()):
-            raise ValueError(
-                "Without a compiled loss nothing says whether the last `Dense` layer classifies or "
-                "embeds, so whether its input or its output is the feature. Name the features with "
-                "`teacher_features=` and `student_features=`. "
-                f"Received: loss=None, and features=None, which read {read}."
-            )
-
-    def _reads_of_dense(self) -> list[str]:
-        """Return where default features are read in models whose output could be one as well."""
-        teachers = getattr(self._teacher_tap, "taps", {None: self._teacher_tap}).values()
-        taps = [one for one in (*teachers, self._student_tap) if isinstance(one, FeatureTap)]
-        outputs: list[Any] = [getattr(tap.spec[PREDICTIONS], "shape", ()) for tap in taps]
-        if any(len(shape) != 2 or shape[-1] < _LEAST for shape in outputs):
-            return []
-        return [
-            tap.resolved[name]
-            for tap in taps
-            for name, path in tap.paths.items()
-            if path is None and tap.resolved[name].endswith("(input)")
-        ]
 
     def predict_features(
         self, x: Any, batch_size: int | None = None, pair: int = 0
@@ -388,13 +362,3 @@ class FrequencyDistiller(CrossModalDistiller):
             "pair_weights": [pair.weight for pair in self.pairs],
             "projector": projectors[0] if len(projectors) == 1 else projectors,
         }
-
-
-def _is_vector(teacher: Any, student: keras.Model, task_output: str | None) -> bool:
-    """Whether the output that the terms use is one vector per sample, `(batch, values)`."""
-    tap = FeatureTap(student, {}, STUDENT)
-    spec: dict[str, Any] = {}
-    if keras.tree.is_nested(tap.spec[PREDICTIONS]) and isinstance(teacher, keras.Model):
-        spec = FeatureTap(teacher, {}, TEACHER).spec
-    chosen = ChosenOutput(task_output, tap, spec, teacher).outputs(tap.spec)[PREDICTIONS]
-    return len(getattr(chosen, "shape", ())) == 2
