@@ -129,7 +129,7 @@ def speed(session: nox.Session) -> None:
 
 @nox.session
 def benchmark(session: nox.Session) -> None:
-    """Compare all methods on all experiments; it takes hours and goes on where it was stopped."""
+    """Compare all methods on all experiments; it takes hours and resumes where it stopped."""
     install(session, "jax", extra="recipes")
     session.run("python", "-m", "recipes.benchmark", *session.posargs, env={"KERAS_BACKEND": "jax"})
 

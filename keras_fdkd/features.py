@@ -191,12 +191,12 @@ def check_model(model: Any, role: str) -> None:
     if not isinstance(model, keras.Model):
         # By name, because PyTorch may not be installed.
         of_torch = any(cls.__module__.startswith("torch.nn") for cls in type(model).__mro__)
-        mend = (
+        fix = (
             " Around a module of PyTorch, put `keras_fdkd.from_torch(module, example)`."
             if of_torch and not isinstance(model, keras.Layer)
             else ""
         )
-        raise ValueError(f"`{role}` must be a `keras.Model`.{mend} Received: {model!r}.")
+        raise ValueError(f"`{role}` must be a `keras.Model`.{fix} Received: {model!r}.")
     if not model.built:
         raise ValueError(
             f"`{role}` must be built. Give it a `keras.Input`, or call it once on a batch. "

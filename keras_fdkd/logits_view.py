@@ -54,13 +54,13 @@ def logits_view(model: keras.Model) -> keras.Model:
     (output,) = model.outputs
     end = ending_of(Place(output))
     if end.kind not in (SOFTMAX, SIGMOID):
-        mend = (
+        fix = (
             "It gives logits as it is: use it itself."
             if end.meaning == LOGITS
             else "Build it with a last layer without activation."
         )
         raise ValueError(
-            f"`model` must end in softmax over the last axis or in sigmoid. {mend} "
+            f"`model` must end in softmax over the last axis or in sigmoid. {fix} "
             f"Received: '{model.name}', which ends in {end.by}."
         )
     logits = _of_softmax(output) if end.kind == SOFTMAX else _of_sigmoid(output)

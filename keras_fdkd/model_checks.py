@@ -47,7 +47,7 @@ def check_disjoint(teacher: keras.Model, student: keras.Model) -> None:
     if shared or teacher is student:
         raise ValueError(
             "Teacher and student must not share layers: training the student would change the "
-            "teacher. Build one of them anew, or use `keras.models.clone_model`, which makes new "
+            "teacher. Build one of them again, or use `keras.models.clone_model`, which makes new "
             "weights. "
             f"Received shared variables: {shared}."
         )

@@ -89,13 +89,13 @@ class OwnCall(Recorder):
             if self.fault is not None:
                 # What `read` says, without what Keras has added to it.
                 raise ValueError(self.fault) from None
-            mend = _of_torch(model) or (
+            fix = _of_torch(model) or (
                 "Wrap it as `keras.Model(inputs, model(inputs))`, with a `compute_output_shape` in "
                 "each layer whose output Keras cannot derive."
             )
             raise ValueError(
                 f"The output of `{self.role}` '{model.name}' could not be derived from the input "
-                f"shapes it was built with ({shapes}). {mend}"
+                f"shapes it was built with ({shapes}). {fix}"
             ) from error
 
     def _without_logits(self, outputs: Any) -> str:

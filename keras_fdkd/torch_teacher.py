@@ -144,7 +144,7 @@ class TorchTeacher(keras.Model):
         raise ValueError(
             f"The teacher '{self.name}' is a module of PyTorch ({type(module).__name__}), which is "
             "code that Keras cannot save. Save what was trained, `distiller.student.save(...)`, or "
-            "`distiller.save_weights(...)` to go on later with the same teacher."
+            "`distiller.save_weights(...)` to continue later with the same teacher."
         )
 
     def _symbolic(self, first: Any) -> dict[str, Any]:

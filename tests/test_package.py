@@ -37,6 +37,11 @@ def test_readme_block_runs_alone(number, tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
+    if "Study(" in BLOCKS[number]:
+        assert "With all labels: " in result.stdout
+    else:  # The teacher helps, on every backend.
+        alone, distilled = map(float, result.stdout.split()[-2:])
+        assert alone + 0.1 < distilled
     for name in re.findall(r"student\.save\(\s*\"([^\"]+)\"", BLOCKS[number]):
         assert (tmp_path / name).is_file()
 

@@ -141,7 +141,7 @@ def test_weights_inside_a_mutual_distiller():
 def test_other_arguments_are_fixed_in_use(loss):
     outputs = {"classes": 3, "features": 16}
     CrossModalDistiller(classifier(6, **outputs), classifier(4, **outputs), losses=[loss])
-    with pytest.raises(AttributeError, match="build the loss and the distiller anew"):
+    with pytest.raises(AttributeError, match="build a new loss and a new distiller"):
         loss.name = "other"
     if isinstance(loss, RKD):
         with pytest.raises(AttributeError, match="Received: angle_weight=1"):

@@ -160,7 +160,7 @@ def open_recorded(folder: "str | Path") -> dict[str, np.ndarray]:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise ValueError(
-                "A file of a recorded teacher is missing or damaged: record it anew. "
+                "A file of a recorded teacher is missing or damaged: record it again. "
                 f"Received: {path}: {error}"
             ) from None
         if len(array) != rows:

@@ -183,7 +183,7 @@ def broken(path: Any, why: str) -> ValueError:
     first = Path(str(path).split(" or ")[0])
     return ValueError(
         "The teacher's outputs on disk are damaged. Delete the folder "
-        f"'{first.parent}' to run the teacher anew; where only rows at the end are damaged or "
+        f"'{first.parent}' to run the teacher again; where only rows at the end are damaged or "
         f"missing, delete its 'complete.json' alone, and the rows before them are kept. "
         f"Received: {path}: {why}."
     )

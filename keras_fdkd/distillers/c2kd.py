@@ -56,8 +56,8 @@ class C2KDDistiller(CrossModalDistiller):
         student: Built `keras.Model` with the same number of logits, and its own inputs.
         teacher_features: Where the teacher's proxy reads, see `keras_fdkd.features.FeatureTap`: a
             vector, sequence or map of shape `(batch, ..., channels)`, averaged over the axes
-            between. Defaults to `None`, the input of the last `Dense` layer; the authors read the
-            third of four residual stages.
+            between. Defaults to `None`, the input of the `Dense` layer that makes the
+            predictions; the authors read the third of four residual stages.
         student_features: The same for the student's proxy. Defaults to `None`.
         krc: Float in [-1, 1), the Kendall rank correlation above which a sample is distilled across
             the modalities. Defaults to `0.0`, as in the authors' code.

@@ -62,7 +62,7 @@ class LoraState(keras.Layer):
             raise ValueError(
                 "The file was written by a model with other LoRA layers or of another rank. Call "
                 "`enable_lora` on the same layers with the same rank, or pass "
-                "`skip_mismatch=True` to begin anew with factors of zero. "
+                "`skip_mismatch=True` to begin with factors of zero. "
                 f"Received: shapes {[*came.values()]} in the file for {[*shapes.values()]}."
             )
         for name, variable in variables.items():
@@ -76,7 +76,7 @@ class LoraState(keras.Layer):
         if count:
             message = (
                 "The file was written by a model with LoRA, and this one has none: the factors are "
-                "merged into its kernels, which all train from here. To go on with LoRA, call "
+                "merged into its kernels, which all train from here. To continue with LoRA, call "
                 "`enable_lora` on the layers, build and compile the distiller, and call its "
                 f"`load_weights` with this file. Received: LoRA in {count} layers of the file."
             )

@@ -103,5 +103,5 @@ def check_directions(distillers: Any) -> None:
             raise ValueError(
                 "The two distillers must not share variables: a student that is also the teacher "
                 "or the student of the other one would be frozen, or trained twice. Build one of "
-                f"them anew, or use `keras.models.clone_model`. Received shared: {shared}."
+                f"them again, or use `keras.models.clone_model`. Received shared: {shared}."
             )

@@ -91,13 +91,13 @@ class OutputChecks:
                 value = outputs.get(tap.data_names.get(key, key))
                 if not keras.tree.is_nested(value) and look_like_probabilities(value):
                     name = self._terms.comparing(side)[key][0][0]
-                    raise ValueError(_mend(name, side, "values in [0, 1] that sum to 1"))
+                    raise ValueError(_fix(name, side, "values in [0, 1] that sum to 1"))
 
 
 def check_logits_end(name: str, side: str, tap: FeatureTap, key: str) -> None:
     """Raise if an output that `name` compares as logits ends in softmax or sigmoid."""
     if tap.meaning(key) == "probabilities":
-        raise ValueError(_mend(name, side, tap.ends_in(key)))
+        raise ValueError(_fix(name, side, tap.ends_in(key)))
     if path := tap.channels_first_by(key):
         raise ValueError(
             f"`{name}` compares along the last axis, so the {side} must give classes last: put "
@@ -111,7 +111,7 @@ def first_rows(inputs: Any, rows: int) -> Any:
     return keras.tree.map_structure(lambda leaf: leaf[:rows], inputs)
 
 
-def _mend(name: str, side: str, came: str) -> str:
+def _fix(name: str, side: str, came: str) -> str:
     return (
         f"`{name}` compares logits, and the {side} gives probabilities. Pass "
         f"`{side}=keras_fdkd.logits_view({side})`, the same model without its end, and compile "

@@ -262,6 +262,6 @@ class PairedModel(TrainingModel):
             raise ValueError(
                 "The file holds no teacher and was written beside another one than this "
                 f"distiller's. Build the distiller with the teacher of fingerprint {wanted} "
-                "(`keras_fdkd.fingerprint` tells), or pass `skip_mismatch=True` to go on with "
+                "(`keras_fdkd.fingerprint` tells), or pass `skip_mismatch=True` to continue with "
                 f"this one. Received: '{filepath}', and {names} of fingerprint {came}."
             )

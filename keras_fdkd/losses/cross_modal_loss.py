@@ -95,7 +95,7 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
             may = tunable_names(self)
             raise AttributeError(
                 f"A distiller uses this `{type(self).__name__}`, and its compiled step would not "
-                f"hear of a new {name!r}: build the loss and the distiller anew. "
+                f"hear of a new {name!r}: build a new loss and a new distiller. "
                 + (f"What may change while training: {may}. " if may else "")
                 + f"Received: {name}={value!r}."
             )

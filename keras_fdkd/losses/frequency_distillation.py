@@ -148,8 +148,8 @@ class FrequencyDistillation(CrossModalLoss):
         band = name.removesuffix("_weight")
         if self._is_used and band in ("low", "high") and value and band not in self.compared:
             raise ValueError(
-                f"The {band} band had weight 0 when the loss was made, so it is not compared: make "
-                f"the loss and the distiller anew. Received: {name}={value!r}."
+                f"The {band} band had weight 0 when the loss was made, so it is not compared: "
+                f"build a new loss and a new distiller. Received: {name}={value!r}."
             )
         super().__setattr__(name, value)
 

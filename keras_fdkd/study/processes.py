@@ -84,7 +84,7 @@ class Processes:
         except TerminatedWorkerError as error:
             raise RuntimeError(
                 "A process was killed, perhaps for want of memory: try fewer `n_jobs`. What ended "
-                "before is kept; run again to go on."
+                "before is kept; run again to resume."
             ) from error
 
 

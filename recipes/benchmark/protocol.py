@@ -72,7 +72,7 @@ def protocol(results: Results) -> list[str]:
         "with n settings it can't fall below 2 / 2^n. `p, Holm` is adjusted for the number of "
         "methods in the table.",
         "- Directions and budgets of an experiment share samples, which makes the tests over all "
-        "settings too ready to see a difference.",
+        "settings too liberal.",
         "",
     ]
     return lines

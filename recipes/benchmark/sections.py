@@ -195,8 +195,7 @@ class Comparison:
             f"Methods that a bar connects differ by no more than the critical distance "
             f"{distance:.2f} (Nemenyi test at 0.05, {len(means)} methods, {len(blocks)} settings;",
             "Demšar, JMLR 2006). Directions and budgets of one experiment share their samples, so",
-            "settings are not independent, and both tests are somewhat too ready to see a",
-            "difference.",
+            "settings are not independent, and both tests are somewhat too liberal.",
             "",
             "![critical-difference diagram](ranks.png)",
             "",

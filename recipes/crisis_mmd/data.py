@@ -115,7 +115,7 @@ class CrisisMmd(PublishedData):
                     # Another picture, but the same text.
                     findings.add("tweets are in two lists, left out of one", f"{told} {name}")
                 else:
-                    text = mended(cells[columns["tweet_text"]])
+                    text = repaired(cells[columns["tweet_text"]])
                     details = {"text": text, "image": cells[columns["image"]]}
                     items[name] = Item(name, numbers[label], split, details=details)
         return Listing(list(items.values()), list(TASKS[self.task]), findings)
@@ -147,11 +147,11 @@ class CrisisMmd(PublishedData):
         return self.root / item.details["image"]
 
 
-def mended(text: str) -> str:
+def repaired(text: str) -> str:
     """Return a text whose UTF-8 was taken for Latin-1 and encoded again as it was at first.
 
     Example:
-    >>> mended("cafÃ©"), mended("café")
+    >>> repaired("cafÃ©"), repaired("café")
     ('café', 'café')
     """
     try:

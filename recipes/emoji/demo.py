@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> Results:
     options = parser.parse_args(arguments)
     data = load_emoji()
     print(
-        f"{len(options.seeds)} splits of {len(data.labels)} emoji; some two minutes on two cores."
+        f"{len(options.seeds)} splits of {len(data.labels)} emoji; about two minutes on two cores."
     )
     results = make_study(data, options.seeds, options.epochs).run(options.processes)
     results.table()

@@ -48,8 +48,11 @@ def _draw_splits(figure: Figure, results: Results) -> None:
 def _draw_answers(figure: Figure, data: EmojiData, test: np.ndarray, answers: np.ndarray) -> None:
     """Draw the first emoji of the test fold, each with the student's answer below."""
     right = answers == data.labels[test]
-    title = f"the student's answers, the first {COLUMNS * ROWS} of {len(test)} unseen emoji: "
-    figure.suptitle(f"{title}{100 * right.mean():.0f} % of all are right", fontsize=11)
+    figure.suptitle(
+        f"the saved student on the first {COLUMNS * ROWS} of {len(test)} unseen emoji "
+        f"({100 * right.mean():.0f} % of all right)",
+        fontsize=11,
+    )
     for place, axis in enumerate(figure.subplots(ROWS, COLUMNS).flat):
         axis.imshow(data.pictures[test[place]])
         axis.set_xticks([])

@@ -1,6 +1,6 @@
 """The same initial weights and the same batches on JAX, PyTorch and TensorFlow, side by side.
 
-Each backend runs in a process of its own (`--worker`); the first one makes the initial weights,
+Each backend runs in a fresh process (`--worker`); the first one makes the initial weights,
 the others load them.
 """
 

@@ -1,8 +1,8 @@
 """What distillation costs: time and memory beside the models themselves, on three backends.
 
-Each measurement runs in a process of its own; trainers that are compared take turns in one process.
+Each measurement runs in a fresh process; trainers that are compared take turns in one process.
 The figures of finished measurements stay in `speed.json` of the output folder, whose report and
-plot are written anew each time.
+plot are written again each time.
 """
 
 import argparse

@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(step: int, epochs: int) -> dict[str, Any]:
-    """Return the figures of a run in a process of its own, whose memory is its own."""
+    """Return the figures of a run in a fresh process, whose memory is its own."""
     from recipes.performance.stream_data import write_shards
     from recipes.watch.data import load_watch, split_by_subject
 

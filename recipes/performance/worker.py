@@ -1,4 +1,4 @@
-"""Measurements in a process of their own, whose backend, memory and threads are their own."""
+"""Run a measurement in a fresh process, with its own backend, memory and threads."""
 
 import json
 import os

@@ -230,7 +230,7 @@ class _Runs:
             "- *Ours, best test epoch*, by the paper's protocol: the whole training list is "
             "trained on, each method with the weight of its source, and the best epoch on the "
             "test set is reported, as in the paper. (The paper takes the best of three heads too; "
-            "here it is the main one's.) Such a figure is too good.",
+            "here it is the main one's.) Such a figure is optimistic.",
             "- The teacher sees each training sample once, as in a test, and its outputs are "
             "saved; the paper's teacher sees the sample augmented anew each time."
             if data.augment() is None

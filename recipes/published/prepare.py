@@ -106,7 +106,7 @@ def add_preparing(parser: argparse.ArgumentParser, kind: type[PublishedData]) ->
         help="prepare: read the published files once, which a run needs")  # fmt: skip
     add("--data", type=Path, required=True, help="folder of the published data set")
     add("--prepared", type=Path, default=Path(f"runs/prepared/{kind.name}"),
-        help="folder of what is read once; a preparation that was stopped goes on")  # fmt: skip
+        help="folder of what is read once; a preparation that was stopped resumes")  # fmt: skip
     add("--check", action="store_true", help="say what the folder holds, and stop")
     add("--missing", type=float, default=kind.missing,
         help="fraction of samples that may be missing or broken")  # fmt: skip

@@ -1,6 +1,6 @@
 """How the models are trained: the paper's schedule, by the paper's protocol and by ours.
 
-The paper reports the best epoch on the test set, which makes every figure too good. Here a
+The paper reports the best epoch on the test set, which makes every figure optimistic. Here a
 validation fold chooses the epoch; what the paper's way comes to is computed beside on request.
 """
 
