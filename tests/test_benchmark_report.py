@@ -21,8 +21,9 @@ from recipes.benchmark.other_pairs import RESULTS, other_pairs
 from recipes.benchmark.paper_tables import ROWS
 from recipes.benchmark.plots import plot_ranks
 from recipes.benchmark.protocol import row_counts
-from recipes.benchmark.report import summary_table, write_report
+from recipes.benchmark.report import write_report
 from recipes.benchmark.rows import Block, Results
+from recipes.benchmark.sections import Comparison
 from recipes.benchmark.short_tables import (
     gains_table,
     intervals,
@@ -387,16 +388,20 @@ def test_report_of_little(rows, tmp_path):
     assert len(sections(report)) == 12
 
 
-def test_summary_table():
+def test_short_tables():
     table = (
         "| method | mean | median | worst setting | better one kept: mean | its worst | digits |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         "| KD | +2.1 | +2.1 | +2.1 | +2.1 | +2.1 | +2.1 |\n"
     )
     expected = f"### All labels\n\n{table}\n### Few labels\n\n{table}"
-    assert summary_table(make_rows(methods=("none", "kd")), TITLES) == expected
-    # Without titles, those of the methods.
-    assert f"| {METHODS['c2kd'].title} | " in summary_table(make_rows(methods=("c2kd",)))
+    comparison = Comparison(Results(make_rows(methods=("none", "kd")), list(TITLES)), TITLES)
+    assert "\n".join(comparison.in_short()).strip() + "\n" == expected
+
+
+def test_without_titles_methods_have_their_own(tmp_path):
+    write_report(make_rows(methods=("c2kd",)), tmp_path)
+    assert f"| {METHODS['c2kd'].title} | " in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_short_tables_say_what_the_report_says():

@@ -10,6 +10,8 @@ from keras_fdkd.arguments import check_axis, check_number
 from keras_fdkd.data import is_pair
 from keras_fdkd.layers.axes import Axis, axes_of
 
+LEAST = 4  # size of an axis that can be split
+
 
 def check_weights(**weights: Any) -> None:
     """Raise unless each weight is a finite number >= 0 and one of them is positive."""
@@ -37,7 +39,7 @@ def check_feature(feature: keras.KerasTensor, axis: Axis, role: str) -> None:
         )
     check_axis(axis)
     axes = axes_of(axis, shape)
-    least, where = (4, "the split axis") if len(axes) == 1 else (2, "each split axis")
+    least, where = (LEAST, "the split axis") if len(axes) == 1 else (2, "each split axis")
     if any(shape[n] is not None and shape[n] < least for n in axes):
         raise ValueError(
             f"`{role}_features` must be at least {least} long along {where}: name a layer whose "

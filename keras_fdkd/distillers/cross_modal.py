@@ -41,7 +41,6 @@ from keras_fdkd.losses.reduction import divides
 _LOSSES = "losses"
 #: Where `terms` finds what counts: a `Counted`, and which samples have labels.
 COUNTED = "counted"
-_METRICS = ("metrics", "weighted_metrics")
 
 
 @keras.saving.register_keras_serializable(package="keras_fdkd")
@@ -253,22 +252,27 @@ class CrossModalDistiller(PairedModel):
             )
         return {PREDICTIONS: predictions, **compared}
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Configure training, see `keras.Model.compile`.
 
         Raises:
             ValueError: If the loss is for another kind of task than a distillation loss, such as
                 one for values next to one for classes; or a metric has the name of a term.
         """
-        super().compile(*args, **kwargs)
+        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
         self._output_checks.check_compiled(self.loss)
-        # `compile` also takes these by position.
-        given = dict(zip(("optimizer", "loss", "loss_weights", *_METRICS), args, strict=False))
         predictions = self._student_tap.spec[PREDICTIONS]
-        metrics = [{**given, **kwargs}.get(name) for name in _METRICS]
-        self._allows_missing_labels = takes_missing(self.loss, metrics[0], predictions)
-        outputs = names_of(self.student, predictions)
-        check_names(self._term_means.names, outputs, [m for m in metrics if m is not None])
+        self._allows_missing_labels = takes_missing(self.loss, metrics, predictions)
+        given = [one for one in (metrics, weighted_metrics) if one is not None]
+        check_names(self._term_means.names, names_of(self.student, predictions), given)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -2,9 +2,8 @@
 
 from typing import Any
 
+from keras_fdkd.distillers.checks import LEAST
 from keras_fdkd.features import PREDICTIONS, FeatureTap
-
-_LEAST = 4  # size of a feature that can be split
 
 
 def check_default_features(teacher: Any, student: FeatureTap) -> None:
@@ -28,7 +27,7 @@ def check_default_features(teacher: Any, student: FeatureTap) -> None:
 def _reads_of_dense(taps: list[FeatureTap]) -> list[str]:
     """Return where default features are read in models whose output could be one as well."""
     outputs: list[Any] = [getattr(tap.spec[PREDICTIONS], "shape", ()) for tap in taps]
-    if any(len(shape) != 2 or shape[-1] < _LEAST for shape in outputs):
+    if any(len(shape) != 2 or shape[-1] < LEAST for shape in outputs):
         return []
     return [
         tap.resolved[name]

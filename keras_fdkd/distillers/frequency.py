@@ -78,8 +78,8 @@ class FrequencyDistiller(CrossModalDistiller):
         teacher: Built `keras.Model` of the teacher's modality, a `keras_fdkd.RecordedTeacher`, or a
             dict of several by name, see `CrossModalDistiller`.
         student: Built `keras.Model` of the student's modality.
-        teacher_features: Where to read the teacher's feature: `None` for the input of the
-            `Dense` layer that makes the predictions (or `output["features"]` of a model that returns
+        teacher_features: Where to read the teacher's feature: `None` for the input of the `Dense`
+            layer that makes the predictions (or `output["features"]` of a model that returns
             `{"features": ..., "logits": ...}`), a layer path such as `"backbone/pool"`, or a
             `keras.KerasTensor`. Shape `(batch, ..., dim)`. A list compares several pairs of
             features, each with its own projector and classifiers. With several teachers, `"video"`

@@ -1,6 +1,5 @@
 """LossTerms: the distillation losses of a distiller, what they read and what they add."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,12 @@ from keras import ops
 from keras_fdkd.data import STUDENT, TEACHER
 from keras_fdkd.distillers.checks import check_weights
 from keras_fdkd.distillers.group_tap import group_key
+from keras_fdkd.distillers.keras_losses import (
+    KERAS_LOSSES,
+    check_same,
+    divides_by_replicas,
+    warn_of_raw_logits,
+)
 from keras_fdkd.distillers.masks import (
     both,
     check_masks,
@@ -75,7 +80,7 @@ class LossTerms:
         self._teachers = tuple(teachers)
         self.weights = dict(zip(names, weights, strict=True))
         for loss in losses:
-            _warn_of_raw_logits(loss)
+            warn_of_raw_logits(loss)
         if losses:
             named = {f"{weights_argument}[{i}]": weight for i, weight in enumerate(weights)}
             check_weights(**named)
@@ -138,8 +143,8 @@ class LossTerms:
         adapters = {}
         for name, loss in self.losses.items():
             pair = self._select(loss, teacher, student)
-            if isinstance(loss, _KERAS):
-                _check_same(name, loss, *pair)
+            if isinstance(loss, KERAS_LOSSES):
+                check_same(name, loss, *pair)
             else:
                 loss.validate_outputs(*pair)
             check_masks(name, loss, pair, masks_of(self._flat_keys(loss), teacher, student))
@@ -190,7 +195,7 @@ class LossTerms:
                 value = loss.compute_loss(teacher, student, y=y, sample_weight=weight, **masked)
             elif weight is None and valid is None:
                 value = loss.compute_loss(teacher, student)
-                if isinstance(loss, _KERAS) and not _divides_by_replicas(loss):
+                if isinstance(loss, KERAS_LOSSES) and not divides_by_replicas(loss):
                     value = value / replicas()
             else:
                 raise ValueError(
@@ -211,25 +216,6 @@ class LossTerms:
 _LAYER = "layer:"
 _SIDES = (TEACHER, STUDENT)
 _OWN_LAYERS = ("regressor", "projector")  # attributes of losses that may hold a given layer
-_KERAS = (keras.distillation.LogitsDistillation, keras.distillation.FeatureDistillation)
-
-
-def _divides_by_replicas(loss: Any) -> bool:
-    # Objects divide by themselves; a function returns the whole mean of its replica.
-    return all(isinstance(inner, keras.losses.Loss) for inner in keras.tree.flatten(loss.loss))
-
-
-def _warn_of_raw_logits(loss: Any) -> None:
-    """Warn: Keras 3.15 finds a function under this name, but applies softmax for the class only."""
-    if isinstance(loss, keras.distillation.LogitsDistillation) and any(
-        inner is keras.losses.kl_divergence for inner in keras.tree.flatten(loss.loss)
-    ):
-        warnings.warn(
-            '`LogitsDistillation` with `loss="kl_divergence"`, its default, compares raw logits as '
-            "if they were probabilities. Pass `loss=keras.losses.KLDivergence()`, or use "
-            "`keras_fdkd.losses.KD`.",
-            stacklevel=4,
-        )
 
 
 def _unique_names(losses: Sequence[Any]) -> list[str]:
@@ -246,24 +232,3 @@ def _unique_names(losses: Sequence[Any]) -> list[str]:
 
 def _snake_case(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
-
-
-def _check_same(name: str, loss: Any, teacher: Any, student: Any) -> None:
-    """Raise unless the outputs match; the check of Keras's own losses fails in Keras 3.15."""
-    try:
-        for outputs in (teacher, student):
-            keras.tree.assert_same_structure(loss.loss, outputs)
-    except ValueError as error:
-        raise ValueError(
-            f"The `loss` inside `{name}` must have the structure of the outputs that it compares. "
-            f"Received: loss={loss.loss}, teacher {teacher}, student {student}."
-        ) from error
-    pairs = zip(keras.tree.flatten(teacher), keras.tree.flatten(student), strict=True)
-    for first, second in pairs:
-        if first.shape[1:] != second.shape[1:]:
-            raise ValueError(
-                f"`{name}` compares teacher and student entry by entry, so their outputs must have "
-                "the same shape. Compare layers of one size, or use `keras_fdkd.losses.FitNet`, "
-                "which maps the student's feature to the teacher's size. "
-                f"Received: teacher {first.shape}, student {second.shape}."
-            )

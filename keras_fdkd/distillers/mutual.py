@@ -190,14 +190,6 @@ class MutualDistiller(TrainingModel):
         for inner in self.distillers.values():
             inner._check_teacher(filepath)
 
-    def train_step(self, *args: Any) -> Any:
-        *state, data = args
-        return super().train_step(*state, self._with_teacher_outputs(data, *state, train=True))
-
-    def test_step(self, *args: Any) -> Any:
-        *state, data = args
-        return super().test_step(*state, self._with_teacher_outputs(data, *state, train=False))
-
     def _with_teacher_outputs(self, data: Any, state: Any = None, *, train: bool) -> Any:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         check_modalities(x, self._names)

@@ -165,14 +165,6 @@ class PairedModel(TrainingModel):
         outputs = self._teacher.tap.predict(inputs, batch_size)
         return {name: outputs[name] for name in self._teacher.run_reads() if name in outputs}
 
-    def train_step(self, *args: Any) -> Any:
-        *state, data = args
-        return super().train_step(*state, self._with_teacher_outputs(data, *state, train=True))
-
-    def test_step(self, *args: Any) -> Any:
-        *state, data = args
-        return super().test_step(*state, self._with_teacher_outputs(data, *state, train=False))
-
     def _with_teacher_outputs(self, data: Any, state: Any = None, *, train: bool) -> Any:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if train:

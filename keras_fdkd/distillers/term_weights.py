@@ -71,7 +71,8 @@ class TermWeights(keras.layers.Layer):
         if name not in self.variable_of:
             raise ValueError(
                 f"There is no term {name!r} to weigh: a term whose weight was 0 when the distiller "
-                f"was made is not part of it. Build a new distiller. Terms: {sorted(self.variable_of)}."
+                "was made is not part of it. Build a new distiller. "
+                f"Terms: {sorted(self.variable_of)}."
             )
         return self.variable_of[name]
 

@@ -71,6 +71,18 @@ class TrainingModel(Resumable):
             return None
         return optimizer.variables[place] if state is None else state[2][place]
 
+    def train_step(self, *args: Any) -> Any:
+        *state, data = args
+        return super().train_step(*state, self._with_teacher_outputs(data, *state, train=True))
+
+    def test_step(self, *args: Any) -> Any:
+        *state, data = args
+        return super().test_step(*state, self._with_teacher_outputs(data, *state, train=False))
+
+    def _with_teacher_outputs(self, data: Any, state: Any = None, *, train: bool) -> Any:
+        """Return a batch with what the step needs of the teacher. On JAX, `state` is the step's."""
+        raise NotImplementedError
+
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         with running(self), self._state_kept():
             return super().fit(*args, **kwargs)

@@ -72,18 +72,6 @@ def write_report(
     _write_csv(comparison, folder / "summary.csv")
 
 
-def summary_table(rows: Iterable[Row], titles: Mapping[str, str] | None = None) -> str:
-    """Return the short tables: gains over no distillation by label budget, digits apart.
-
-    Args:
-        rows: As `recipes.benchmark.studies.benchmark_rows` returns them.
-        titles: As for `write_report`.
-    """
-    titles = _titles() if titles is None else titles
-    comparison = Comparison(Results(rows, list(titles)), titles)
-    return "\n".join(comparison.in_short()).strip() + "\n"
-
-
 def _titles() -> dict[str, str]:
     from recipes.benchmark.methods import TITLES  # Keras is not needed where titles are given.
 
