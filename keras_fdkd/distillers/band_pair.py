@@ -11,6 +11,7 @@ from keras_fdkd.distillers.align_loss import CROSS_ENTROPIES, interleave
 from keras_fdkd.distillers.masks import both, fitted, masks_of, only, with_samples
 from keras_fdkd.distillers.presence import mean_present, present, times, weight_of
 from keras_fdkd.layers import BandClassifier
+from keras_fdkd.losses.band_padding import without_padding
 from keras_fdkd.losses.cross_modal_loss import takes_argument
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
 from keras_fdkd.losses.reduction import masked_weights, mean_over
@@ -72,7 +73,7 @@ class BandPair:
         else:
             feature = self.projected(feature, training)
         before = mask
-        wanted, feature, mask = self.frequency.without_padding(wanted, feature, mask)
+        wanted, feature, mask = without_padding(self.frequency, wanted, feature, mask)
         lost = is_aligned and mask is not None and len(mask.shape) < 2
         mask = with_samples(mask, present(weight))
         seen, made = self.frequency.split(wanted), self.frequency.split(feature)

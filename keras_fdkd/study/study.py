@@ -22,9 +22,9 @@ from keras_fdkd.study.argument_checks import (
     check_splitter,
 )
 from keras_fdkd.study.batches import Augment
+from keras_fdkd.study.description import described
 from keras_fdkd.study.identity import (
     check_identity,
-    identity,
     keep_splits,
     kept_splits,
     origin,
@@ -198,13 +198,11 @@ class Study:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self._cv = "given rows" if isinstance(cv, (list, tuple)) else str(cv)
         # Twice, to see whether they depend on chance, see `origin`.
         splits, again = (make_splits(known, cv, validation, groups, seen) for _ in range(2))
         self._drawn_from = origin(cv, validation, splits, again, known.values, groups, seen)
         splits = kept_splits(folder, self._drawn_from, splits)
         check_budgets(label_budgets, known, splits)
-        self._warnings = [_UNKNOWN_ROWS] if teacher is not None and seen is None else []
         work = Work(
             teacher_inputs, student_inputs, known, splits,
             build_student, build_teacher, teacher, ensemble, named_methods(methods),
@@ -214,7 +212,8 @@ class Study:
         self._work = replace(work, protocol=checked_protocol(work))
         self.label_budgets = tuple(label_budgets)
         self.folder = folder
-        self._info = self._described()
+        warnings = [_UNKNOWN_ROWS] if teacher is not None and seen is None else []
+        self._info = described(self._work, label_budgets, cv, warnings)
         check_identity(folder, self._info["identity"], self._info["methods"])
 
     def run(self, n_jobs: int = 1, verbose: int = 1) -> Results:
@@ -280,35 +279,3 @@ class Study:
         )
         # Methods need the trained teachers, and further seeds the settings that were found.
         return [alone, tuned, repeated]
-
-    def _described(self) -> dict[str, Any]:
-        work = self._work
-        return {
-            "score": work.protocol.score,
-            "mode": work.protocol.mode,
-            "budgets": list(self.label_budgets),
-            "labelled": int(np.mean([work.labels.labelled[s.train].sum() for s in work.splits])),
-            "methods": {
-                name: {
-                    "title": method.title,
-                    "candidates": list(method.candidates),
-                    "space": {key: str(one) for key, one in method.space.items()},
-                }
-                for name, method in work.methods.items()
-            },
-            "seeds": list(work.seeds),
-            "trials": work.trials,
-            "cv": self._cv,
-            "splits": [
-                {
-                    "train": len(split.train),
-                    "validation": len(split.validation),
-                    "test": len(split.test),
-                    "overlap": split.overlap,
-                }
-                for split in work.splits
-            ],
-            "backend": keras.config.backend(),
-            "warnings": self._warnings,
-            "identity": identity(work),
-        }

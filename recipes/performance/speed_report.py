@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
+from recipes.performance.speed_growth import growth
 from recipes.shared.markdown import table
 
 # Names of `recipes.performance.speed_trainers`, which needs a backend.
@@ -46,7 +46,7 @@ def write_report(figures: dict[str, Any], folder: Path) -> list[str]:
     lines += [f"- of {processor}: {tasks}" for processor, tasks in _elsewhere(figures).items()]
     lines += ["", *_steps(figures, backends), *_memory(figures, backends)]
     lines += _assembly(figures, backends)
-    lines += _growth(figures, backends, folder)
+    lines += growth(figures, backends, folder)
     (folder / "speed.md").write_text("\n".join(lines))
     return lines
 
@@ -62,8 +62,12 @@ def _elsewhere(figures: dict[str, Any]) -> dict[str, str]:
 
 def _cell(first: list[float], second: list[float], at_most: float | None = None) -> str:
     middle, low, high = ratio(first, second)
-    verdict = "" if at_most is None else f" {'met' if middle <= at_most else '**missed**'}"
-    return f"{middle:.2f} [{low:.2f}, {high:.2f}]{verdict}"
+    judged = "" if at_most is None else f" {_verdict(middle <= at_most)}"
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]{judged}"
+
+
+def _verdict(is_met: bool) -> str:
+    return "met" if is_met else "**missed**"
 
 
 def _steps(figures: dict[str, Any], backends: list[str]) -> list[str]:
@@ -84,7 +88,7 @@ def _steps(figures: dict[str, Any], backends: list[str]) -> list[str]:
                 continue
             [seconds] = figures[backend][f"steps {pair}"]
             faster = ratio(seconds[KERAS], seconds[OURS])
-            verdict = "met" if faster[0] >= FASTER[backend] else "**missed**"
+            verdict = _verdict(faster[0] >= FASTER[backend])
             rows.append(
                 (
                     backend,
@@ -172,7 +176,7 @@ def _memory(figures: dict[str, Any], backends: list[str]) -> list[str]:
             if f"memory {name}" in figures[backend]
         }
         if peaks:
-            verdict = "met" if peaks[OURS] <= 1.05 * peaks[LIMIT] else "**missed**"
+            verdict = _verdict(peaks[OURS] <= 1.05 * peaks[LIMIT])
             rows.append(
                 (
                     backend,
@@ -222,7 +226,7 @@ def _assembly(figures: dict[str, Any], backends: list[str]) -> list[str]:
             [found] = figures[backend]["assembly"]
             low, middle, high = 1e3 * np.percentile(found["seconds"], [25, 50, 75])
             most = ASSEMBLY_AT_MOST[backend]
-            verdict = "met" if middle <= most else "**missed**"
+            verdict = _verdict(middle <= most)
             rows.append((backend, f"{middle:.2f} [{low:.2f}, {high:.2f}] {verdict}", f"{most}"))
     if not rows:
         return []
@@ -233,45 +237,4 @@ def _assembly(figures: dict[str, Any], backends: list[str]) -> list[str]:
         "512, six classes, one thread; JAX and TensorFlow compiled, PyTorch eager.",
         "",
         *table(("backend", "ms", "at most"), rows),
-    ]
-
-
-def _growth(figures: dict[str, Any], backends: list[str], folder: Path) -> list[str]:
-    found = {name: figures[name]["growth"][0] for name in backends if "growth" in figures[name]}
-    if not found:
-        return []
-    panels = list(next(iter(found.values())))
-    figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.5), sharey=True)
-    for axis, panel in zip(axes, panels, strict=True):
-        for backend, curves in found.items():
-            points = sorted((int(n), 1e3 * seconds) for n, seconds in curves[panel].items())
-            power = [p for p in points if panel != "feature size" or not p[0] & (p[0] - 1)]
-            [line] = axis.plot(*zip(*power, strict=True), marker="o", label=backend)
-            if prime := [p for p in points if p not in power]:
-                axis.plot(*zip(*prime, strict=True), "x", color=line.get_color())
-        axis.set_xscale("log", base=2)
-        axis.set(yscale="log", xlabel=panel)
-    axes[0].set_ylabel("ms, one thread (x: prime sizes)")
-    axes[0].legend()
-    figure.tight_layout()
-    figure.savefig(folder / "growth.png", dpi=120)
-    plt.close(figure)
-    rows = []
-    for backend, curves in found.items():
-        sizes = {int(n): seconds for n, seconds in curves["feature size"].items()}
-        cells = []
-        for prime in (n for n in sorted(sizes) if n & (n - 1)):
-            beside = 2 ** round(np.log2(prime))
-            cells.append(f"{sizes[prime] / sizes[beside]:.2f}")
-        rows.append((backend, *cells))
-    primes = [n for n in sorted(sizes) if n & (n - 1)]
-    head = ("backend", *(f"{n} / {2 ** round(np.log2(n))}" for n in primes))
-    return [
-        "## Growth",
-        "",
-        "![time against sizes](growth.png)",
-        "",
-        "A prime feature size against the power of two beside it:",
-        "",
-        *table(head, rows),
     ]
