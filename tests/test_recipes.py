@@ -17,6 +17,7 @@ from recipes.emoji import __main__ as emoji_study
 from recipes.emoji import demo
 from recipes.emoji import experiment as emoji
 from recipes.emoji.wrong_pairs import with_wrong_pairs
+from recipes.shared.study_methods import METHODS
 from recipes.watch import __main__ as watch
 from recipes.watch.data import FILE, load_watch, split_by_subject
 
@@ -61,6 +62,19 @@ def test_data_files_cannot_run_code(tmp_path):
 def test_missing_data(tmp_path):
     with pytest.raises(FileNotFoundError, match="pip install --no-deps seglearn"):
         load_watch(tmp_path)
+
+
+def test_no_split_has_the_weight_of_both_bands():
+    """The first settings, which a single trial runs, differ in the split alone."""
+    bands, whole = METHODS["fdcmkd"], METHODS["whole"]
+    assert {**bands.default, "cutoff": None} == whole.default
+    models = [
+        keras.Sequential([keras.Input((6,)), keras.layers.Dense(8), keras.layers.Dense(3)])
+        for _ in range(2)
+    ]
+    made = [method.make(*models, **method.default) for method in (bands, whole)]
+    sums = [distiller.low_weight + distiller.high_weight for distiller in made]
+    assert sums == [4.0, 4.0]
 
 
 @whole_recipe

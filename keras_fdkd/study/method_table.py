@@ -106,7 +106,7 @@ methods: dict[str, Method] = {
         candidates=({"krc": 0.0}, {"krc": -1.0}, {"krc": 0.3}),
         space={"krc": FloatDistribution(-1.0, 0.6)},
         title="C2KD",
-        when="Classes, and a teacher that may be trained along and runs in each step.",
+        when="Classes, and a teacher that may be trained too and runs in each step.",
         source="Huo et al., CVPR 2024",
         changes_teacher=True,
     ),
@@ -115,8 +115,8 @@ methods: dict[str, Method] = {
         candidates=(
             {"scale": 1.0, "align_weight": 0.3, "cutoff": 0.5},
             {"scale": 0.1, "align_weight": 0.03, "cutoff": 0.5},
-            {"scale": 0.0, "align_weight": 0.3, "cutoff": 0.5},
             {"scale": 1.0, "align_weight": 0.3, "cutoff": None},
+            {"scale": 0.0, "align_weight": 0.3, "cutoff": 0.5},
         ),
         space={
             # Not log-uniform, because of 0, which leaves the heads alone.
