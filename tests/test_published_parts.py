@@ -142,6 +142,8 @@ def test_the_papers_tables():
     assert paper_figure("kd", "NYU depth") is None
     assert paper_figure("ablation: align", "AVE audio") == 63.2
     assert paper_figure("ablation: align", "NYU RGB") is None
+    assert paper_figure("losses: MSE + MSE", "CREMA-D video") == 70.5
+    assert paper_figure("CIRKDv2", "NYU RGB") == 36.4
     assert paper_figure("fdcmkd", "AVE audio") is None  # Ours: the paper has no such row.
 
 
@@ -164,6 +166,12 @@ def test_gains_are_of_the_same_runs():
     assert cells(lines, "KD")[1] == "61.7"
     without = comparison(results, {}, {"kd": "KD"})
     assert cells(without, "KD") == ["KD", "", *cells(lines, "KD")[2:]]
+    # What the paper has and nobody ran is there, with our cells empty.
+    columns, titles = {"audio": "NYU depth"}, {"kd": "KD", "c2kd": "C2KD", "pkd": "PKD"}
+    lines = comparison(results, columns, titles)
+    assert cells(lines, "C2KD") == ["C2KD", "31.8", "", "", "", ""]
+    assert cells(lines, "CIRKDv2 + FD-CMKD") == ["CIRKDv2 + FD-CMKD", "35.1", "", "", "", ""]
+    assert not any("PKD" in line for line in lines)  # Neither ran, nor has the paper a figure.
 
 
 def cells(lines, title):

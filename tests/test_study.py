@@ -402,6 +402,40 @@ def test_given_splits_validate_on_labelled_samples():
     assert split.overlap == pytest.approx(10 / 20)  # Unlabelled samples are never tested.
 
 
+@pytest.mark.parametrize("ignored", [-1, 255])
+@pytest.mark.parametrize("shape", [(5,), (5, 1), (4, 5)])
+def test_metrics_leave_out_positions_that_the_loss_ignores(shape, ignored):
+    """Padding of sequences and void pixels are no mistakes."""
+    rng = np.random.default_rng(0)
+    seen = rng.integers(3, size=(COUNT, *shape))
+    labels = np.where(rng.random(seen.shape) < 0.3, (seen + 1) % 3, seen)
+    labels[rng.random(seen.shape) < 0.4] = ignored
+    places = shape[:-1] if shape[-1] == 1 else shape
+    inputs = 3 * np.eye(3, dtype="float32")[seen.reshape(COUNT, *places)]
+
+    def model():
+        layer = keras.layers.Dense(3, kernel_initializer="identity", name="hidden")
+        return keras.Sequential([keras.Input((*places, 3)), layer, keras.layers.Dense(
+            3, kernel_initializer="identity")])  # fmt: skip
+
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=ignored)
+    results = Study(
+        **arguments(
+            teacher_inputs=inputs, student_inputs=inputs, labels=labels, cv=1, methods=["kd"],
+            build_teacher=model, build_student=model, fit={"epochs": 1},
+            compile={"optimizer": keras.optimizers.SGD(0.0), "loss": loss, "metrics": ["accuracy"]},
+        )
+    )  # fmt: skip
+    test = results._work.splits[0].test
+    there = labels[test] != ignored
+    expected = (labels[test] == seen[test])[there].mean()
+    assert expected > 0.5
+    found = results.run(verbose=0)
+    assert not found.failures
+    for method in ("none", "kd"):
+        assert found.runs(method, None)[0, 0]["score"] == pytest.approx(expected, abs=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(5, 5), (5, 5, 2), (5,)])
 def test_labels_of_positions_count_alike_with_and_without_a_teacher(shape):
     """A method whose terms weigh nothing is no distillation, where few labels are left too."""

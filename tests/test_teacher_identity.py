@@ -105,6 +105,30 @@ def test_names_that_keras_numbers_are_not():
     assert identity(models[0][0], models[0][0].layers[1].name) != first
 
 
+def test_names_of_models_are_not():
+    """A part of a backbone is often given its name, which Keras numbers by the backbone's class."""
+
+    class Backbone(keras.Model):
+        def __init__(self):
+            inputs = keras.Input((6,))
+            super().__init__(inputs, keras.layers.Activation("relu")(keras.layers.Dense(8)(inputs)))
+
+    def model():
+        keras.utils.set_random_seed(1)
+        whole = Backbone()
+        part = keras.Model(whole.input, whole.layers[-1].input, name=whole.name)
+        inputs = keras.Input((6,))
+        return keras.Model(inputs, keras.layers.Dense(3)(part(inputs)))
+
+    models = [model() for _ in range(2)]
+    first, second = (each.layers[1].name for each in models)
+    assert first != second
+    assert identity(models[0]) == identity(models[1])
+    # What is read of a part is still told apart.
+    inside = [f"{name}/{models[0].get_layer(name).layers[-1].name}" for name in [first]]
+    assert identity(models[0], inside[0]) != identity(models[0])
+
+
 def test_compiling_and_freezing_are_not():
     teacher = scaled("v_1")
     before = identity(teacher)

@@ -14,13 +14,14 @@ from keras_fdkd.fingerprints import fingerprint, row_keys
 from keras_fdkd.torch_teacher import described
 
 _DROPPED = ("compile_config", "trainable")  # not part of what a frozen teacher computes
+_MODELS = ("functional", "sequential")
 
 
 def teacher_identity(distiller: Any, key: str | None, reads: Collection[str], *further: Any) -> str:
     """Return a name for what is read of the distiller's teacher.
 
     It depends on the teacher's weights, its configuration (wiring and options) and what is read of
-    it. Names that Keras numbers (`dense_3`) count only by their order.
+    it. Names that Keras numbers (`dense_3`), and those of models, count only by their order.
 
     Args:
         distiller: With a frozen teacher.
@@ -135,6 +136,8 @@ def _collect(node: Any, names: dict[str, str]) -> None:
 
 
 def _is_automatic(name: str, cls: str) -> bool:
+    if cls in _MODELS:  # Often given the numbered name of the model that they are a part of.
+        return True
     return re.fullmatch(rf"(forward_|backward_)?{re.escape(cls)}(_\d+)?", name) is not None
 
 

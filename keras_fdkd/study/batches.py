@@ -113,18 +113,32 @@ class InOrder(keras.utils.PyDataset):
         rows: Row numbers, shape `(n,)`.
         labels: Labels of these rows.
         batch_size: Samples in a batch.
+        ignored: Class of positions that get a weight of 0. Defaults to `None`: no weights.
     """
 
-    def __init__(self, x: Any, rows: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
+    def __init__(
+        self,
+        x: Any,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        ignored: int | None = None,
+    ) -> None:
         super().__init__()
         self.x, self.rows, self.labels, self.batch_size = x, rows, labels, batch_size
+        self.ignored = ignored
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
     def __getitem__(self, step: int) -> tuple[Any, ...]:
         part = slice(step * self.batch_size, (step + 1) * self.batch_size)
-        return take(self.x, self.rows[part]), self.labels[part]
+        x, labels = take(self.x, self.rows[part]), self.labels[part]
+        if self.ignored is None:
+            return x, labels
+        there = (labels != self.ignored).astype("float32")
+        # Labels of positions may have an axis of one entry, which weights do not.
+        return x, labels, there[..., 0] if there.ndim > 2 and there.shape[-1] == 1 else there
 
 
 class Pair:

@@ -15,6 +15,7 @@ from keras_fdkd.study.method_table import methods as known_methods
 from keras_fdkd.study.protocol import Protocol
 from keras_fdkd.study.rows import take
 from keras_fdkd.study.runs import make_distiller
+from keras_fdkd.study.splits import Split
 from keras_fdkd.study.work import NONE, TEACHER, Work, new_model
 
 
@@ -81,6 +82,16 @@ def check_hidden(labels: Labels, loss: Any, are_hidden: bool) -> None:
             "independent labels; classes must be integers, with -1 for no label. "
             f"Received: labels of {labels.values.dtype}, compile['loss']={loss!r}."
         )
+
+
+def ignored_in(labels: Labels, loss: Any, splits: Sequence[Split]) -> int | None:
+    """Return the class that the loss ignores, if positions of held-out samples have it."""
+    ignored = ignored_class(loss_of_output(loss, None))
+    if ignored is None or labels.classes is not None or labels.values.dtype.kind != "i":
+        return None
+    rows = np.unique(np.concatenate([[*s.validation, *s.test] for s in splits]).astype(int))
+    held_out = rows[labels.labelled[rows]]
+    return ignored if (labels.values[held_out] == ignored).any() else None
 
 
 def check_augment(work: Work) -> None:

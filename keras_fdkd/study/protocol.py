@@ -28,6 +28,7 @@ class Protocol:
         score: Name of the metric that chooses and is compared, as in the logs.
         mode: `"max"`, `"min"` or `"auto"`.
         missing: Whether some labels are NaN.
+        ignored: Class of positions that metrics leave out, as the loss does. Defaults to `None`.
     """
 
     compile: Mapping[str, Any]
@@ -35,6 +36,7 @@ class Protocol:
     score: str
     mode: str
     missing: bool
+    ignored: int | None = None
 
     @classmethod
     def of(
@@ -100,7 +102,8 @@ class Protocol:
         given["optimizer"] = _optimizer(given["optimizer"], steps)
         for name in ("metrics", "weighted_metrics"):
             given[name] = keras.tree.map_structure(_metric, given.get(name) or [])
-        if self.missing:  # Metrics without weights would count missing labels.
+        # Metrics without weights would count labels that are missing, or that the loss ignores.
+        if self.missing or self.ignored is not None:
             given["weighted_metrics"] = [*given.pop("metrics"), *given["weighted_metrics"]]
         model.compile(**given)
 

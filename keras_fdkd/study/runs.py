@@ -152,7 +152,8 @@ def make_distiller(
 
 
 def _fold(work: Work, source: Any, rows: np.ndarray) -> InOrder:
-    return InOrder(source, rows, work.labels.values[rows], work.protocol.batch_size)
+    protocol = work.protocol
+    return InOrder(source, rows, work.labels.values[rows], protocol.batch_size, protocol.ignored)
 
 
 def _row(work: Work, model: keras.Model, outcome: Outcome, logs: dict[str, Any]) -> Row:

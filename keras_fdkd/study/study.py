@@ -36,6 +36,7 @@ from keras_fdkd.study.model_checks import (
     check_hidden,
     check_teacher_argument,
     checked_protocol,
+    ignored_in,
     named_methods,
 )
 from keras_fdkd.study.processes import Processes, progress
@@ -203,6 +204,7 @@ class Study:
         self._drawn_from = origin(cv, validation, splits, again, known.values, groups, seen)
         splits = kept_splits(folder, self._drawn_from, splits)
         check_budgets(label_budgets, known, splits)
+        protocol = replace(protocol, ignored=ignored_in(known, compile["loss"], splits))
         work = Work(
             teacher_inputs, student_inputs, known, splits,
             build_student, build_teacher, teacher, ensemble, named_methods(methods),

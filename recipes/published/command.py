@@ -150,7 +150,8 @@ class _Runs:
                 self.options.processes,
             )
             results |= {(direction, protocol): one for direction, one in found.items()}
-        titles = {name: method.title for name, method in methods.items()}
+        # What the paper has a figure of is there, whether it ran or not.
+        titles = {name: method.title for name, method in {**METHODS, **methods}.items()}
         path = write_comparison(
             self.options.output,
             self.data.title,

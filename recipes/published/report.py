@@ -9,7 +9,7 @@ import numpy as np
 from keras_fdkd.study import Results
 from recipes.published.protocols import OURS, PAPER
 from recipes.shared.markdown import percent, table
-from recipes.shared.paper_numbers import paper_figure
+from recipes.shared.paper_numbers import OTHERS, paper_figure
 from recipes.shared.study_command import Direction
 
 NONE = "none"
@@ -25,8 +25,10 @@ def comparison(
     Args:
         results: By direction and protocol.
         columns: By the student's modality, the column of the paper's table, if it has one.
-        methods: Titles by name, in the order of the tables.
+        methods: Titles by name, in the order of the tables; those that neither ran nor have a
+            figure of the paper are left out.
     """
+    titles = {NONE: "no distillation", **methods, **{title: title for title in OTHERS}}
     lines = []
     for direction in dict.fromkeys(direction for direction, _ in results):
         teacher, student = direction
@@ -37,11 +39,17 @@ def comparison(
             f"{score}, %", "paper", "ours, best test epoch", "minus paper",
             "ours, validation chooses", "its gain",
         )  # fmt: skip
+        ran = {NONE, *(method for found in both if found for method in found.methods)}
         rows = [
-            _row(method, title, columns.get(student), *both)
-            for method, title in {NONE: "no distillation", **methods}.items()
+            row
+            for method, title in titles.items()
+            if any((row := _row(method, title, columns.get(student), *both))[1:]) or method in ran
         ]
-        warnings = [f"> {one}" for found in both if found for one in found.warnings()]
+        warnings = [
+            f"> {protocol}: {one}"
+            for protocol, found in zip((PAPER, OURS), both, strict=True)
+            for one in (found.warnings() if found else ())
+        ]
         lines += [f"### {teacher} teaches {student}", "", *table(head, rows), *warnings, ""]
     return lines
 
