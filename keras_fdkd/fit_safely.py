@@ -137,7 +137,8 @@ def fit_safely(
                 raise ValueError(
                     f"`monitor` must be one of {sorted(histories[name])}. Received: {monitor!r}."
                 )
-            found[name] = float(histories[name][monitor][best.best_epoch])
+            # Not from the history, which has no entry for an epoch without validation.
+            found[name] = float(best.best) if math.isfinite(best.best) else math.nan
             better = best.monitor_op
             # Kept of the first training, the plain one; the student has the weights of the second.
             end_of_plain = end_of_plain or _values(variables)

@@ -187,8 +187,8 @@ def test_the_test_fold_is_read_once_and_chooses_nothing(monkeypatch):
     monkeypatch.setattr(study_runs, "_fold", folds)
     results = study.run()
     assert not results.failures
-    assert read.count(tuple(split.test)) == 2  # No distillation, and the method.
-    assert read.count(tuple(split.validation)) == 1 + 4
+    assert read.count(tuple(split.test)) == 3  # The teacher, no distillation, the method.
+    assert read.count(tuple(split.validation)) == 2 + 4
 
 
 @whole_recipe
@@ -383,13 +383,47 @@ def test_groups_in_several_folds_are_refused():
         Study(**arguments(groups=groups, cv=[(np.arange(40), np.arange(40, 60))]))
 
 
+def test_a_given_teacher_is_tested():
+    asked = arguments(cv=2, methods=["kd"], build_teacher=None, teacher_trained_on=[])
+    teacher = classifier(6)
+    teacher.compile("sgd", "mse")
+    results = Study(**{**asked, "teacher": teacher}).run(verbose=0)
+    assert not results.failures
+    assert teacher.loss == "mse"
+    labels, seen = asked["labels"], asked["teacher_inputs"]
+    splits = Study(**{**asked, "teacher": teacher})._work.splits
+    answers = teacher.predict(seen, verbose=0).argmax(-1)
+    shares = [
+        np.mean([(answers == labels)[getattr(split, fold)].mean() for split in splits])
+        for fold in ("test", "validation")
+    ]
+    assert results.teacher() == pytest.approx(tuple(shares))
+
+
+def test_weak_given_teachers_are_told_of():
+    asked = arguments(cv=2, methods=["kd"], build_teacher=None, label_budgets=[30],
+                      fit={"epochs": 20, "batch_size": 8})  # fmt: skip
+    asked |= {"teacher_trained_on": [], "teacher": classifier(6)}
+    wrong = np.zeros(3, "float32")
+    wrong[0] = 9.0  # Always the first class.
+    asked["teacher"].layers[-1].set_weights([np.zeros((16, 3)), wrong])
+    compile = {**asked["compile"], "optimizer": keras.optimizers.Adam(0.05)}
+    results = Study(**{**asked, "compile": compile}).run(verbose=0)
+    assert any("so weak a teacher mostly harms" in one for one in results.warnings())
+    # Features alone, of whatever kind: nothing says how good the teacher is.
+    recorded = {"teacher": RecordedTeacher(features=(6,)), "methods": ["pkd"]}
+    outputs = {"features": asked["teacher_inputs"]}
+    untested = Study(**{**asked, **recorded, "teacher_inputs": outputs})
+    assert any("The teacher was not tested" in one for one in untested.results().warnings())
+
+
 def test_splits_share_what_a_given_teacher_said(tmp_path):
     """Later splits train on samples that the first one only tests, in as many small batches."""
     given = {"build_teacher": None, "teacher": classifier(6), "teacher_trained_on": []}
     asked = arguments(**given, cv=4, fit={"epochs": 1, "batch_size": 4}, folder=tmp_path)
     results = Study(**asked).run(verbose=0)
     assert not results.failures
-    assert len(results.rows) == 4 * 2
+    assert len(results.rows) == 4 * 3
 
 
 def test_given_splits_validate_on_labelled_samples():

@@ -14,7 +14,7 @@ from keras_fdkd.layers import BandClassifier
 from keras_fdkd.losses.band_padding import without_padding
 from keras_fdkd.losses.cross_modal_loss import takes_argument
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
-from keras_fdkd.losses.reduction import masked_weights, mean_over
+from keras_fdkd.losses.reduction import masked_weights, mean_over, weights_like
 
 _BATCH = 32  # rows at a time, like Keras's `predict`
 
@@ -30,6 +30,7 @@ class BandPair:
         weight: Weight of this pair among several.
         is_masked: Whether one of the features carries a Keras mask.
         is_aligned: Whether both have the same positions, so that one mask serves both.
+        moves_steps: Whether the valid steps are resampled to compare them.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class BandPair:
         weight: float,
         is_masked: bool = False,
         is_aligned: bool = True,
+        moves_steps: bool = False,
     ) -> None:
         self.keys = keys
         self.frequency = frequency
@@ -50,6 +52,7 @@ class BandPair:
         self.weight = weight
         self.is_masked = is_masked
         self.is_aligned = is_aligned
+        self.moves_steps = moves_steps
 
     @property
     def layers(self) -> list[Any]:
@@ -75,6 +78,13 @@ class BandPair:
         before = mask
         wanted, feature, mask = without_padding(self.frequency, wanted, feature, mask)
         lost = is_aligned and mask is not None and len(mask.shape) < 2
+        if lost and len(before.shape) > 1 and self._judged_positions() is not None:
+            raise ValueError(
+                '`"teacher_weight"` of steps leaves out some of a sequence that is split along its '
+                "steps: what remains is resampled, and the band classifiers would judge it by the "
+                "labels of other steps. Pass one weight per sample, split the channels (`axis=-1`) "
+                f"or use `align_weight=0`. Received: axis={self.frequency.axis}."
+            )
         mask = with_samples(mask, present(weight))
         seen, made = self.frequency.split(wanted), self.frequency.split(feature)
         fits = mask is not None and len(mask.shape) == len(wanted.shape) - 1
@@ -143,16 +153,29 @@ class BandPair:
             is_mean: Whether it takes a mean.
         """
         own, mask = compared["weight"], compared["mask"]
-        if mask is not None and len(mask.shape) > 1 and not self._judges(mask.shape[1:]):
-            # Heads of whole samples have left padding out; absent samples remain.
-            mask = None if own is None else present(own)
-        weight = times(sample_weight, None if own is None else mean_present(own))
-        given = [one for one in (mask, there) if one is not None]
-        if not given:
+        if own is None and mask is None and there is None:
+            return sample_weight
+        positions = self._judged_positions()
+        if positions is None:
+            if mask is not None and len(mask.shape) > 1:
+                # Heads of whole samples have left padding out; absent samples remain.
+                mask = present(own)
+            own = None if own is None else mean_present(own)
+        elif own is not None and len(own.shape) > 1 and not self.is_masked:
+            mask = None  # In the feature's positions, which may be coarser than those of labels.
+        band = next(iter(compared["bands"].values()))[1]
+        sizes = [
+            ops.shape(band)[axis] if size is None else size
+            for axis, size in enumerate(positions or (), 1)
+        ]
+        ones = ops.ones((ops.shape(band)[0], *sizes), dtype="float32")
+        if own is not None:
+            own = weights_like(ones, own) * ones
+        masks = mask, None if own is None else own > 0, there
+        weight = times(sample_weight, own)
+        if all(one is None for one in masks):
             return weight
-        shaped = max([*given, *([] if weight is None else [weight])], key=lambda x: len(x.shape))
-        ones = ops.ones_like(shaped, dtype="float32")
-        return masked_weights(ones, weight, mask, there, base=labelled, is_mean=is_mean)
+        return masked_weights(ones, weight, *masks, base=labelled, is_mean=is_mean)
 
     def _is_about_positions(self, weight: Any) -> bool:
         """Whether the teacher's weights tell positions apart, to which the projector brings both.
@@ -170,30 +193,41 @@ class BandPair:
             )
         return True
 
-    def check_heads(self, loss: Any) -> None:
-        """Raise if heads give logits of positions, some of them padding, but `loss` uses all.
+    def check_heads(self, loss: Any, are_resampled: bool) -> None:
+        """Raise if heads that judge positions would judge padding, or steps by other labels.
 
         Args:
             loss: The loss of the heads.
+            are_resampled: Whether valid steps were resampled before they came here.
         """
-        if self.is_masked and self._judges_positions() and type(loss) not in CROSS_ENTROPIES:
+        if self._judged_positions() is None:
+            return
+        is_moved = are_resampled or self.moves_steps
+        if type(loss) is keras.losses.CTC:  # Its labels are of no particular steps.
+            if self.is_masked and not is_moved:
+                raise ValueError(
+                    "The features carry a Keras mask, and the band classifiers would judge padding "
+                    "too: use `time_steps`, after which there is none, or `align_weight=0`. "
+                    f"Received: align_loss={loss!r}."
+                )
+        elif is_moved:
             raise ValueError(
-                "The features carry a Keras mask, and the loss of the band classifiers would "
-                "judge the padding too: use a cross-entropy of positions, `time_steps`, or "
-                f"`align_weight=0`. Received: align_loss={loss!r}."
+                "The features carry a Keras mask, and their valid steps are resampled, so the band "
+                "classifiers would judge each by the label of another: use `align_weight=0` and "
+                "`band_task_weight=0`, or compare features of the same steps along the channels, "
+                f"`axis=-1`, without `time_steps`. Received: align_loss={loss!r}."
+            )
+        elif self.is_masked and type(loss) not in CROSS_ENTROPIES:
+            raise ValueError(
+                "The features carry a Keras mask, and the loss of the band classifiers would judge "
+                "the padding too: use a cross-entropy of positions, or `align_weight=0`. "
+                f"Received: align_loss={loss!r}."
             )
 
-    def _judges_positions(self) -> bool:
-        return self._judges(None)
-
-    def _judges(self, positions: Any) -> bool:
-        """Whether the heads classify positions: these ones, or any if `None`."""
+    def _judged_positions(self) -> tuple[int | None, ...] | None:
+        """Return the sizes of the positions that the heads classify, `None` if whole samples."""
         heads = [*self.align_heads.values(), *self.band_task_heads.values()]
-        found = [head.positions for head in heads if head.positions is not None]
-        if positions is None or not found:
-            return bool(found)
-        pairs = zip(found[0], positions, strict=False)
-        return all(None in pair or pair[0] == pair[1] for pair in pairs)
+        return heads[0].positions if heads else None
 
 
 def _judged(head: BandClassifier, sides: list[Any], masked: dict[str, Any]) -> Any:

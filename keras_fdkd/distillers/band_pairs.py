@@ -11,6 +11,7 @@ from keras_fdkd.distillers.checks import check_feature
 from keras_fdkd.distillers.masks import masks_of
 from keras_fdkd.features import FEATURES
 from keras_fdkd.layers import BandClassifier
+from keras_fdkd.layers.axes import axes_of
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
 from keras_fdkd.losses.student_adapter import resolve_projector
 
@@ -131,7 +132,11 @@ def _pair(
     is_aligned = known and positions == student.shape[1:-1]
     if masks[1] is not None and known and not is_aligned:
         _check_steps(projector, teacher, student)
-    return BandPair((key, key), frequency, projector, made, weight, is_masked, is_aligned)
+    along_channels = axes_of(frequency.axis, teacher.shape) == (len(teacher.shape) - 1,)
+    moves_steps = is_masked and not (along_channels and is_aligned)
+    return BandPair(
+        (key, key), frequency, projector, made, weight, is_masked, is_aligned, moves_steps
+    )
 
 
 def _check_steps(projector: Any, teacher: keras.KerasTensor, student: keras.KerasTensor) -> None:

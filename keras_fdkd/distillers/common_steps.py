@@ -1,6 +1,6 @@
 """CommonSteps: sequences of both sides, resampled to the same number of steps for comparison."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,8 +9,11 @@ from keras import ops
 from keras_fdkd.arguments import is_integer
 from keras_fdkd.data import TEACHER
 from keras_fdkd.distillers.counted import per_sample
+from keras_fdkd.distillers.masks import only
 from keras_fdkd.distillers.presence import weight_key, weights_at
+from keras_fdkd.features import PREDICTIONS
 from keras_fdkd.layers import StepResampler
+from keras_fdkd.losses.reduction import mean_over
 from keras_fdkd.masks import mask_key
 
 
@@ -42,6 +45,7 @@ class CommonSteps:
             for names, spec in (teacher, student)
         ]
         self._resample: StepResampler | None = None
+        self.are_masked = False  # Whether what is resampled has padding.
         self.teacher_spec, self.student_spec = dict(teacher[1]), dict(student[1])
         if steps is None:
             return
@@ -66,6 +70,11 @@ class CommonSteps:
         self._resample = StepResampler(sizes.pop() if is_teachers else steps, dtype=dtype)
         self._resample.build((None, None, 1))  # It has no weights, so any sizes will do.
         count = self._resample.steps
+        self.are_masked = any(
+            mask_key(name) in spec
+            for names, spec in zip(self._names, (teacher[1], student[1]), strict=True)
+            for name in names
+        )
         self.teacher_spec = _symbolic(count, self.teacher_spec, self._names[0])
         self.student_spec = _symbolic(count, self.student_spec, self._names[1])
 
@@ -86,9 +95,25 @@ class CommonSteps:
         """Whether an output of the student is resampled."""
         return self._resample is not None and name in self._names[1]
 
-    def weights(self, sample_weight: Any) -> Any:
-        """Return weights as they apply to resampled sequences: one per sample."""
-        return sample_weight if self._resample is None else per_sample(sample_weight)
+    def masks(self, student: Mapping[str, Any]) -> list[Any]:
+        """Return the masks of the student's sequences before they are resampled."""
+        if self._resample is None:
+            return []
+        keys = [mask_key(name) for name in (PREDICTIONS, *self._names[1])]
+        return [only(student[key]) for key in dict.fromkeys(keys) if key in student]
+
+    def weights(self, sample_weight: Any, masks: Sequence[Any]) -> Any:
+        """Return weights as they apply to resampled sequences: one per sample.
+
+        Args:
+            sample_weight: Of samples or steps, or `None`.
+            masks: What `masks` returned: weights of padding have no part in the mean.
+        """
+        if self._resample is None or sample_weight is None or len(sample_weight.shape) < 2:
+            return sample_weight
+        size = sample_weight.shape[1]
+        mask = next((one for one in masks if size in (None, one.shape[1])), None)
+        return per_sample(sample_weight) if mask is None else mean_over(sample_weight, mask)
 
 
 def _resampled(

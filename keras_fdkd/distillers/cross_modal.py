@@ -39,6 +39,7 @@ from keras_fdkd.features import FEATURES, PREDICTIONS
 from keras_fdkd.losses.reduction import divides
 
 _LOSSES = "losses"
+_MASKS = "masks_before_steps"
 #: Where `terms` finds what counts: a `Counted`, and which samples have labels.
 COUNTED = "counted"
 
@@ -243,9 +244,12 @@ class CrossModalDistiller(PairedModel):
         predictions = student[PREDICTIONS]
         teacher = self._chosen.outputs(teacher, of_teacher=True)
         student = self._chosen.outputs(student)
+        masks = self._steps.masks(student)
         teacher, student = self._steps(teacher, student)
         teacher = with_presence_masks(teacher, self._teacher.names)
         compared = self.compare(teacher, student, training)
+        if masks:
+            compared[_MASKS] = masks
         if self._loss_terms.losses:
             compared[_LOSSES] = self._loss_terms.compare(
                 self.adapters, teacher, student, training, inputs.get(INDEX) if training else None
@@ -298,7 +302,8 @@ class CrossModalDistiller(PairedModel):
         if compared is not None:
             y, given = self._chosen.labels(y), self._chosen.labels(sample_weight)
             found = counted(y, given, ignored_class(loss), size)
-            weight, valid = map(self._steps.weights, (found.weight, found.valid))
+            masks = compared.pop(_MASKS, [])
+            weight, valid = (self._steps.weights(x, masks) for x in (found.weight, found.valid))
             of_losses = compared.pop(_LOSSES, {})
             # Labels of steps do not fit steps that were resampled.
             labels = None if self._steps.moves(PREDICTIONS) else found.labels

@@ -266,7 +266,7 @@ class FrequencyDistiller(CrossModalDistiller):
             self._align_loss = self.align_loss or resolve_align_loss(loss)
             check_ignored(self._align_loss, ignored_class(loss))
             for pair in self.pairs:
-                pair.check_heads(self._align_loss)
+                pair.check_heads(self._align_loss, self._steps.are_masked)
         if self.loss is None:
             check_default_features(self._teacher_tap, self._student_tap)
 

@@ -166,7 +166,7 @@ class LossTerms:
         for name, loss in self.losses.items():
             keys = self._flat_keys(loss)
             pair = self._select(loss, teacher, student)
-            weight = weight_of(keys[0], teacher)
+            weight = weight_of(keys[0], teacher, self._teachers)
             if weight is not None and len(weight.shape) > 1:
                 leaves_out(name, loss, pair, 'have `"teacher_weight"` of positions')
             mask = with_samples(both(masks_of(keys, teacher, student)), present(weight))

@@ -1,5 +1,6 @@
 """Keras masks of what is compared: which positions are present on both sides."""
 
+import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,15 +19,33 @@ def masks_of(
 ) -> list[Any]:
     """Return the masks of what is read of teacher and student, each `None` if there is none.
 
+    Of several outputs of a side a position counts if it is present in all of them.
+
     Args:
         keys: Names of what is read of the teacher, and of the student.
         teacher: Outputs of its tap, with their masks of shape `(batch, ..., 1)`.
         student: The same for the student.
+
+    Raises:
+        ValueError: If masks of one side differ in their positions.
     """
     return [
-        next((outputs[f"{key}_mask"] for key in names if f"{key}_mask" in outputs), None)
+        _joined([outputs[f"{key}_mask"] for key in names if f"{key}_mask" in outputs])
         for names, outputs in zip(keys, (teacher, student), strict=True)
     ]
+
+
+def _joined(masks: Sequence[Any]) -> Any:
+    if len(masks) < 2:
+        return masks[0] if masks else None
+    shapes = [tuple(mask.shape)[1:] for mask in masks]
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError(
+            "Several outputs that one loss compares have positions that do not count, and differ "
+            "in their positions: give each pair of outputs a loss of its own. "
+            f"Received: masks of shapes {[tuple(mask.shape) for mask in masks]}."
+        )
+    return functools.reduce(ops.logical_and, masks)
 
 
 def both(masks: Sequence[Any]) -> Any:

@@ -1,5 +1,6 @@
 """Which samples and positions have a teacher, and how much it counts there."""
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -105,12 +106,25 @@ def present(weight: Any) -> Any:
     return None if weight is None else mean_present(weight) > 0
 
 
-def weight_of(names: Collection[str], outputs: Mapping[str, Any]) -> Any:
-    """Return the product of the weights of some outputs of the teacher; `None` without any."""
-    weight = None
+def weight_of(
+    names: Collection[str], outputs: Mapping[str, Any], teachers: Collection[str] = ()
+) -> Any:
+    """Return the weight of what is compared of the teachers; `None` if there are no weights.
+
+    Of several teachers it is the product; several outputs of one teacher have its weight once.
+
+    Args:
+        names: Of the outputs; with several teachers they begin with that of the teacher.
+        outputs: What `with_presence` returned.
+        teachers: Names of the teachers, if there are several.
+    """
+    found: dict[str, Any] = {}
     for name in names:
-        weight = times(weight, outputs.get(weight_key(name)))
-    return weight
+        teacher, own = name.partition(":")[0] if teachers else "", outputs.get(weight_key(name))
+        # A pooled output has one weight per sample; another one tells positions apart.
+        if own is not None and (teacher not in found or len(own.shape) > len(found[teacher].shape)):
+            found[teacher] = own
+    return functools.reduce(times, found.values(), None)
 
 
 def times(sample_weight: Any, weight: Any) -> Any:

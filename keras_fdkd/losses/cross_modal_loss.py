@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_fdkd.arguments import check_name
-from keras_fdkd.losses.reduction import weighted_mean
+from keras_fdkd.losses.reduction import counted_positions, weighted_mean
 from keras_fdkd.losses.tunable import number_variable, tunable_names
 from keras_fdkd.numerics import mean_per_sample
 
@@ -167,10 +167,11 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
             valid: 0 to 1, of the same shapes: how much each of them counts; or `None` for all.
             **kwargs: Ignored, as `keras.distillation.Distiller` may pass more.
         """
+        seen = counted_positions(teacher_outputs, student_outputs, mask, valid)
         if self.gives_positions():
-            values = self.values(teacher_outputs, student_outputs, y, mask)
+            values = self.values(teacher_outputs, student_outputs, y, seen)
         else:
-            masked = {"mask": mask} if takes_argument(type(self).call, "mask") else {}
+            masked = {"mask": seen} if takes_argument(type(self).call, "mask") else {}
             values = self.call(teacher_outputs, student_outputs, y, **masked)
         return weighted_mean(values, sample_weight, mask, valid)
 

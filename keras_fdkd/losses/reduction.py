@@ -50,6 +50,25 @@ def weighted_mean(
     return _Mean(name="mean")(values, values, sample_weight=weights)
 
 
+def counted_positions(teacher: Any, student: Any, mask: Any, valid: Any) -> Any:
+    """Return the positions that have a part in statistics, boolean, or `None` for all.
+
+    Args:
+        teacher: What is compared of the teacher.
+        student: The same of the student.
+        mask: See `weighted_mean`.
+        valid: See `weighted_mean`. It matters here if both sides have the same positions, as many
+            as it has or fewer.
+    """
+    if valid is None or len(valid.shape) < 2:
+        return mask
+    shapes = [tuple(getattr(side, "shape", ()))[1:-1] for side in (teacher, student)]
+    if shapes[0] != shapes[1] or len(shapes[0]) != len(valid.shape) - 1:
+        return mask
+    there = counts(teacher[..., 0], valid) > 0
+    return there if mask is None else ops.logical_and(there, counts(teacher[..., 0], mask) > 0)
+
+
 def divides(loss: Any) -> bool:
     """Whether a Keras loss divides by the number of all values, weighted or not."""
     return getattr(loss, "reduction", None) not in ("sum", "mean_with_sample_weight")

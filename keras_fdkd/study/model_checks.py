@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_fdkd.distillers.labels import ignored_class
 from keras_fdkd.distillers.task import kind_of_task, loss_of_output
+from keras_fdkd.graphs import graph_of, runs_code_of_keras
 from keras_fdkd.study.labels import UNLABELLED, Labels
 from keras_fdkd.study.method import Method
 from keras_fdkd.study.method_table import methods as known_methods
@@ -178,6 +179,31 @@ def checked_protocol(work: Work) -> Protocol:
             )
         _tried(f"methods: '{name}'", protocol.compile_model, distiller, 1)
     return protocol
+
+
+def can_judge(work: Work) -> bool:
+    """Whether a given teacher can be tested like a student: one model with such an output.
+
+    Args:
+        work: With the checked protocol.
+    """
+    teacher = work.given_teacher if work.build_teacher is None else None
+    if not isinstance(teacher, keras.Model) or work.protocol.score == "loss":
+        return False  # The student's loss may not fit the end of the teacher, as softmax.
+    student = new_model(work.build_student, work.seeds[0])
+    if not all(getattr(model, "outputs", None) for model in (teacher, student)):
+        return False  # Without a graph.
+    judge = graph_of(teacher)
+    outputs: list[Any] = [judge.output, graph_of(student).output]
+    if not all(isinstance(one, keras.KerasTensor) for one in outputs):
+        return False
+    if outputs[0].shape[1:] != outputs[1].shape[1:] or not runs_code_of_keras(teacher):
+        return False
+    rows = work.splits[0].validation[:2]
+    work.protocol.compile_model(judge, 1)
+    inputs = take(work.teacher_inputs, rows)
+    _tried("teacher", judge.evaluate, inputs, work.labels.values[rows], verbose=0)
+    return True
 
 
 def _new_teacher(work: Work, rows: np.ndarray) -> keras.Model:

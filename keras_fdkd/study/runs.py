@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_fdkd.files import written_whole
+from keras_fdkd.graphs import graph_of
 from keras_fdkd.study.batches import Batches, InOrder, Pair
 from keras_fdkd.study.method import Method, Setting
 from keras_fdkd.study.teacher_outputs import teacher_outputs
@@ -33,7 +34,12 @@ def run_safely(work: Work, run: Run) -> Row:
 
 
 def _teacher(work: Work, run: Run) -> Row:
-    """Train the teacher of a split, or each member of its ensemble. The scores are their means."""
+    """Train the teacher of a split, or each member of its ensemble. The scores are their means.
+
+    A given teacher is tested only.
+    """
+    if work.build_teacher is None:
+        return _given(work, run)
     rows = []
     for number, model in enumerate(work.new_teachers()):
         seed = work.teacher_seed(number)
@@ -41,6 +47,16 @@ def _teacher(work: Work, run: Run) -> Row:
         _save(model, work.teacher_file(run, number))
     means = {name: np.mean([row[name] for row in rows]) for name in ("score", "validation")}
     return {**rows[0], **{name: float(value) for name, value in means.items()}}
+
+
+def _given(work: Work, run: Run) -> Row:
+    judge = graph_of(work.given_teacher)  # To compile it leaves the teacher as it is.
+    work.protocol.compile_model(judge, 1)
+    split = work.splits[run.split]
+    folds = (_fold(work, work.teacher_inputs, rows) for rows in (split.validation, split.test))
+    validation, test = (judge.evaluate(fold, verbose=0, return_dict=True) for fold in folds)
+    untrained = Outcome(float(validation[work.protocol.score]), 0, [], 0.0)
+    return _row(work, judge, untrained, test)
 
 
 def _student(work: Work, run: Run) -> Row:

@@ -32,6 +32,7 @@ from keras_fdkd.study.identity import (
 )
 from keras_fdkd.study.labels import Labels
 from keras_fdkd.study.model_checks import (
+    can_judge,
     check_augment,
     check_hidden,
     check_teacher_argument,
@@ -51,6 +52,10 @@ from keras_fdkd.study.work import NONE, TEACHER, Run, Work
 _UNKNOWN_ROWS = (
     "The teacher was given trained, and not on which rows (`teacher_trained_on=`). If it saw the "
     "test samples with their labels, every gain here is too good."
+)
+_UNTESTED = (
+    "The teacher was not tested, since it is not one model with an output like the student's. If "
+    "it is weaker than the student, it mostly harms."
 )
 
 
@@ -72,7 +77,8 @@ class Study:
             only used for training.
         build_student: Function without arguments that returns a new student.
         teacher: A trained teacher (a `keras.Model`, a dict of them, or a `RecordedTeacher`), or a
-            function that loads it. Defaults to `None`: see `build_teacher`.
+            function that loads it. It is tested too if it is one model with an output like the
+            student's. Defaults to `None`: see `build_teacher`.
         build_teacher: Function that returns a new teacher, which is trained in each split like the
             plain student. Defaults to `None`.
         teacher_trained_on: Rows that a given `teacher` was trained on, which are then used neither
@@ -211,10 +217,13 @@ class Study:
             protocol, trials, tuple(seeds), folder, augment,
         )  # fmt: skip
         check_augment(work)
-        self._work = replace(work, protocol=checked_protocol(work))
+        work = replace(work, protocol=checked_protocol(work))
+        self._work = replace(work, judged=can_judge(work))
         self.label_budgets = tuple(label_budgets)
         self.folder = folder
         warnings = [_UNKNOWN_ROWS] if teacher is not None and seen is None else []
+        if teacher is not None and not self._work.judged and set(label_budgets) != {None}:
+            warnings.append(_UNTESTED)
         self._info = described(self._work, label_budgets, cv, warnings)
         check_identity(folder, self._info["identity"], self._info["methods"])
 
@@ -273,7 +282,7 @@ class Study:
         places = [(n, budget) for n in range(len(work.splits)) for budget in self.label_budgets]
         first, *others = work.seeds
         alone = [Run(*place, NONE, seed) for place in places for seed in work.seeds]
-        if work.build_teacher is not None:
+        if work.build_teacher is not None or work.judged:
             alone = [Run(*place, TEACHER, first) for place in places] + alone
         tuned, repeated = (
             [Run(*place, name, seed) for place in places for name in work.methods for seed in seeds]

@@ -61,6 +61,7 @@ class Work:
     seeds: tuple[int, ...]
     folder: Path
     augment: Augment | None = None
+    judged: bool = False  # Whether the given teacher is tested, see `can_judge`.
 
     def kept_labels(self, run: Run) -> tuple[np.ndarray, np.ndarray]:
         """Return the training labels of a run, and which samples have some."""
