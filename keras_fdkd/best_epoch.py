@@ -22,6 +22,8 @@ class BestEpoch(keras.callbacks.EarlyStopping):
         super().__init__(monitor, mode=mode, patience=epochs, restore_best_weights=True)
 
     def get_monitor_value(self, logs: dict[str, Any] | None) -> Any:
+        if self.monitor.startswith("val_") and not any(n.startswith("val_") for n in logs or {}):
+            return None  # An epoch without validation, of which Keras would warn.
         value = super().get_monitor_value(logs)
         if value is None or not math.isnan(value):
             return value

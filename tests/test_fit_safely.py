@@ -120,6 +120,18 @@ def test_the_first_epoch_may_be_nan():
     np.testing.assert_array_equal(model.layers[-1].get_weights()[1], 1.0)
 
 
+@pytest.mark.parametrize(
+    "asked", [{"validation_freq": 2, "epochs": 4}, {"initial_epoch": 2, "epochs": 4}], ids=str
+)
+def test_the_best_epoch_is_found_whichever_are_validated(asked):
+    x, y, validation = task()
+    kept = fit_safely(made(), x, y, validation_data=validation, batch_size=16, verbose=0, **asked)
+    for name, score in kept.scores.items():
+        history = kept.histories[name]["val_task_loss"]
+        assert len(history) == 2
+        assert score == pytest.approx(min(history))
+
+
 def test_terms_that_are_not_finite():
     class Infinite(CrossModalLoss):
         def __init__(self):
