@@ -139,6 +139,23 @@ def test_a_teacher_weighs_once_whatever_is_read_of_it():
     assert found["both_loss"] == pytest.approx((values * weight).sum() / 3, rel=1e-5)
 
 
+def test_weights_of_integers_do_not_round_those_of_the_teacher():
+    distiller = CrossModalDistiller(
+        RecordedTeacher(features=(STEPS, CHANNELS)), student_of_steps(), losses=[PKD()]
+    )
+    distiller.compile("sgd")
+    given = {"features": normal(SAMPLES, STEPS, CHANNELS)}
+    x = {"teacher_outputs": given, "student": normal(SAMPLES, STEPS, 4)}
+    x["teacher_weight"] = np.array([0.5, 0.5, 1.0, 0.25], "float32")
+    weight = np.array([1, 2, 1, 3])
+    labels = np.zeros((SAMPLES, 1), "float32")
+    first, second = (
+        evaluated(distiller, x, labels, sample_weight=weight.astype(dtype))
+        for dtype in ("int32", "float32")
+    )
+    assert first["pkd_loss"] == pytest.approx(second["pkd_loss"], rel=1e-6)
+
+
 def test_half_the_weight_is_half_the_term_of_several_layers():
     names = list(SIZES)
     loss = AFD(teacher_layer_name=names, student_layer_name=names)

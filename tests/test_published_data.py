@@ -8,14 +8,14 @@ import numpy as np
 import published_trees as trees
 import pytest
 from PIL import Image
-from scipy.io import loadmat
+from scipy.io import loadmat, savemat
 
 from recipes.ave.data import Ave
 from recipes.crema_d.data import CremaD
-from recipes.crisis_mmd.data import CrisisMmd
+from recipes.crisis_mmd.data import CrisisMmd, repaired
 from recipes.nyu_depth.data import NyuDepth
 from recipes.published import models
-from recipes.published.command import parse
+from recipes.published.command import parse, run_published
 from recipes.published.models import COMPARED, picture_model, with_features
 from recipes.published.prepare import check, open_store, prepare, usable
 from recipes.published.store import BROKEN, DONE, WAITING
@@ -60,6 +60,10 @@ def test_check_says_what_the_folder_holds(name, counts, expected, tmp_path, caps
     for split, count in counts.items():
         assert f"{split}: {count} samples (published: {data.published[split]})" in said
     assert f"{len(listing.classes)} classes" in said
+    if name != "nyu_depth":  # Its labels are of pixels.
+        [line] = [line for line in said.splitlines() if line.startswith(f"{len(listing.classes)} ")]
+        per_class = [int(part.rsplit(" ", 1)[1]) for part in line.split("; ")]
+        assert sum(per_class) == len(listing.items)
     for line in expected:
         assert line in said
 
@@ -210,6 +214,9 @@ def test_roots_one_level_off_are_found(name, tmp_path):
         KINDS[name](tmp_path / "empty", SMALL)
     with pytest.raises(FileNotFoundError, match="`--data` must be a folder"):
         KINDS[name](tmp_path / "nowhere", SMALL)
+    # From the command line it is a message, no traceback.
+    with pytest.raises(SystemExit, match="`--data` must be a folder"):
+        run_published(KINDS[name], "", ["--data", str(tmp_path / "nowhere"), "--check"])
 
 
 def test_missing_list_and_broken_files(tmp_path):
@@ -393,12 +400,16 @@ def test_a_list_without_its_columns(text, tmp_path):
         CrisisMmd(root, SMALL).listing()
 
 
-@pytest.mark.parametrize("kind", ["empty distances", "broken labels"])
+@pytest.mark.parametrize("kind", ["empty distances", "distances of NaN", "broken labels"])
 def test_a_broken_scene_stops_no_other(kind, tmp_path):
     data = NyuDepth(trees.nyu_depth_folders(tmp_path), (64, 96))
     item = data.listing().items[0]
     if kind == "empty distances":
         (data.root / "Depth" / f"{item.name}.npy").write_bytes(b"")
+    elif kind == "distances of NaN":
+        depth = np.load(data.root / "Depth" / f"{item.name}.npy")
+        depth[3, 4] = np.nan
+        np.save(data.root / "Depth" / f"{item.name}.npy", depth)
     else:
         file = data.root / item.details["label"]
         whole = file.read_bytes()
@@ -406,6 +417,32 @@ def test_a_broken_scene_stops_no_other(kind, tmp_path):
     store = prepared(data, tmp_path)
     assert (store.state == BROKEN).sum() == 1
     assert store.state[0] == BROKEN
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+@pytest.mark.parametrize("text", ["5 \u20ac", "It\u2019s a fire", "caf\u00e9 \U0001f525"])
+def test_texts_that_were_encoded_twice(text, encoding):
+    try:
+        broken = text.encode("utf-8").decode(encoding)
+    except UnicodeError:
+        pytest.skip("has no character for one of the bytes")
+    assert broken != text
+    assert repaired(broken) == text
+    assert repaired(text) == text
+    # What follows does not matter, nor is it changed.
+    assert repaired(f"{broken} \U0001f30a") == f"{text} \U0001f30a"
+
+
+def test_scenes_that_are_not_there_are_left_out(tmp_path):
+    root = trees.nyu_depth_file(tmp_path)
+    before = len(NyuDepth(root, (64, 96)).listing().items)
+    splits = loadmat(root / "splits.mat")
+    numbers = {name: splits[name].copy() for name in ("trainNdxs", "testNdxs")}
+    numbers["trainNdxs"].flat[0] = 99
+    savemat(root / "splits.mat", numbers)
+    listing = NyuDepth(root, (64, 96)).listing()
+    assert len(listing.items) == before - 1
+    assert any("are not among the" in line and "0098" in line for line in listing.findings.lines())
 
 
 def test_raw_labels_without_a_class(tmp_path):

@@ -69,6 +69,10 @@ def test_a_mean_over_fewer_runs_is_marked(tmp_path):
     assert "| KD | 0.755 ± 0.13 (4 of 5 runs) | +0.005 " in text
     assert "| no distillation | 0.7 ± 0.16 |  |" in text
     assert "A score with a number of runs in brackets" in text
+    assert "these figures stand on fewer: `kd` 4 of 5." in str(found.recommend())
+    assert "a gain above 0.2" in found.report(tmp_path / "r.md", margin=0.2).read_text("utf-8")
+    with pytest.raises(ValueError, match="margin"):
+        found.report(tmp_path / "r.md", margin=-1)
     for kind in ("budgets", "cost"):
         figure = found.plot(kind)
         points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]

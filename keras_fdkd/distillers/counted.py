@@ -62,7 +62,7 @@ def per_sample(weight: Any) -> Any:
 
 
 def plain_weight(sample_weight: Any, size: Any) -> Any:
-    """Return weights with a known rank, without axes of size 1 at the end."""
+    """Return weights as floats, with a known rank, without axes of size 1 at the end."""
     if sample_weight is None:
         return None
     if keras.tree.is_nested(sample_weight):
@@ -74,8 +74,8 @@ def plain_weight(sample_weight: Any, size: Any) -> Any:
     shape = getattr(sample_weight, "shape", None)
     if shape is None or getattr(shape, "rank", 0) is None:
         # TensorFlow's data adapters lose the rank of sample weights.
-        return ops.mean(ops.reshape(sample_weight, (size, -1)), axis=-1)
-    weight = ops.convert_to_tensor(sample_weight)
+        return ops.mean(ops.reshape(ops.cast(sample_weight, "float32"), (size, -1)), axis=-1)
+    weight = ops.cast(sample_weight, "float32")  # Others' weights would become integers too.
     while len(weight.shape) > 1 and weight.shape[-1] == 1:
         weight = ops.squeeze(weight, axis=-1)
     return weight

@@ -144,6 +144,9 @@ def _advice(results: "Results", budget: int | None, margin: float) -> Advice:
         "If you keep the better of the plain and the distilled student on validation data, the "
         f"gain is {line.kept}."
     )
+    if missing := [line for line in lines.values() if line.runs < line.expected]:
+        counts = ", ".join(f"`{one.method}` {one.runs} of {one.expected}" for one in missing)
+        sentences.append(f"Runs are missing, so these figures stand on fewer: {counts}.")
     return Advice(
         budget, kind, best, line.setting, line.gain, len(gains), equals, " ".join(sentences)
     )

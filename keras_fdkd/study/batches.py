@@ -136,7 +136,8 @@ class InOrder(keras.utils.PyDataset):
         x, labels = take(self.x, self.rows[part]), self.labels[part]
         if self.ignored is None:
             return x, labels
-        there = (labels != self.ignored).astype("float32")
+        # Integers: `keras.metrics.MeanIoU` warns of others.
+        there = (labels != self.ignored).astype("int32")
         # Labels of positions may have an axis of one entry, which weights do not.
         return x, labels, there[..., 0] if there.ndim > 2 and there.shape[-1] == 1 else there
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keras_fdkd.arguments import check_number
 from keras_fdkd.study.tables import HEAD, cells, heading
 from keras_fdkd.study.work import NONE
 
@@ -17,13 +18,13 @@ _PICTURES = {
 }
 
 
-def write_report(results: "Results", path: Path) -> Path:
+def write_report(results: "Results", path: Path, margin: float) -> Path:
     """Write the report, with its pictures next to it, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = ["# Does distillation help?", ""]
     # One split has no spread to judge by.
     if len(results.info["splits"]) > 1:
-        lines += [advice_text(results), ""]
+        lines += [advice_text(results, margin), ""]
     lines += [f"> {warning}" for warning in results.warnings()]
     for budget in results.budgets:
         lines += ["", f"## {heading(results, budget)}", "", *markdown_table(results, budget)]
@@ -47,10 +48,11 @@ def write_report(results: "Results", path: Path) -> Path:
     return path
 
 
-def advice_text(results: "Results") -> str:
+def advice_text(results: "Results", margin: float = 0.0) -> str:
     """Return the recommendation as text, or why there is none."""
+    check_number("margin", margin)
     try:
-        return str(results.recommend())
+        return str(results.recommend(margin))
     except ValueError as error:  # Too many runs failed.
         return str(error)
 

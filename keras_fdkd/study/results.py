@@ -198,16 +198,20 @@ class Results:
         """
         return draw(self, kind)
 
-    def report(self, path: "str | Path") -> Path:
+    def report(self, path: "str | Path", margin: float = 0.0) -> Path:
         """Write a report in Markdown, with its pictures next to it.
 
         Args:
             path: Path of the file; its folder is created.
+            margin: See `recommend`. Defaults to `0.0`.
 
         Returns:
             The path.
+
+        Raises:
+            ValueError: If `margin` is not a number >= 0.
         """
-        return write_report(self, Path(path))
+        return write_report(self, Path(path), margin)
 
     def _seconds(self, method: str, budget: int | None) -> float:
         rows = self.runs(method, budget).values()

@@ -97,7 +97,9 @@ class Gain:
 
     def __str__(self) -> str:
         low, high = self.interval()
-        mean = f"{self.mean:+.3g}" if self.values else ""
+        # What is closer to 0 than the scores are rounded is 0.
+        shown = 0.0 if abs(self.mean) <= self.resolution else self.mean
+        mean = f"{shown:+.3g}" if self.values else ""
         return mean if math.isnan(low) else f"{mean} [{low:+.3g}, {high:+.3g}]"
 
 

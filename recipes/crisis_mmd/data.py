@@ -6,6 +6,7 @@ crisismmd_datasplit_agreed_label/task_informative_text_img_agreed_lab_{train,dev
 """
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,14 +149,27 @@ class CrisisMmd(PublishedData):
 
 
 def repaired(text: str) -> str:
-    """Return a text whose UTF-8 was taken for Latin-1 and encoded again as it was at first.
+    """Return a text whose UTF-8 was taken for Latin-1 or Windows-1252, as it was at first.
 
     Example:
-    >>> repaired("cafÃ©"), repaired("café")
-    ('café', 'café')
+    >>> repaired("cafÃ©"), repaired("café"), repaired("cafÃ© 🔥 cafÃ©")
+    ('café', 'café', 'café 🔥 café')
     """
+    return _RUNS.sub(_decoded, text)
+
+
+def _decoded(run: re.Match) -> str:
     try:
-        return text.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        # A text that was right is not in Latin-1, or its bytes there are no UTF-8.
-        return text
+        return bytes(map(_BYTES.get, run[0])).decode("utf-8")
+    except UnicodeError:  # Characters that were right are no UTF-8 as bytes.
+        return run[0]
+
+
+# Windows-1252 leaves five bytes out, which such texts have as in Latin-1.
+_BYTES = {
+    bytes([byte]).decode(encoding, "ignore"): byte
+    for encoding in ("latin-1", "cp1252")
+    for byte in range(0x80, 0x100)
+}
+_BYTES.pop("")
+_RUNS = re.compile(f"[{''.join(map(re.escape, _BYTES))}]{{2,}}")

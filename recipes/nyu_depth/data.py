@@ -85,18 +85,29 @@ class NyuDepth(PublishedData):
 
     def listing(self) -> Listing:
         findings = Findings()
-        items = self._of_file() if self._is_whole else self._of_lists(findings)
+        items = self._of_file(findings) if self._is_whole else self._of_lists(findings)
         return Listing(items, CLASSES, findings)
 
-    def _of_file(self) -> list[Item]:
+    def _of_file(self, findings: Findings) -> list[Item]:
         """Return the scenes of `splits.mat`, which counts them from 1."""
-        splits = loadmat(self.root / "splits.mat")
-        return [
-            # A plain `int`: items are kept as JSON, which takes no numbers of NumPy.
-            Item(f"{number - 1:04d}", -1, split, details={"row": int(number) - 1})
-            for split, key in (("train", "trainNdxs"), ("test", "testNdxs"))
-            for number in splits[key].ravel().astype(int)
-        ]
+        splits, count = loadmat(self.root / "splits.mat"), self._scenes()
+        items = []
+        for split, key in (("train", "trainNdxs"), ("test", "testNdxs")):
+            for number in splits[key].ravel().tolist():
+                name = f"{number - 1:04d}"
+                if count is not None and not 1 <= number <= count:
+                    findings.add(f"scenes of {split} are not among the {count}, left out", name)
+                else:
+                    items.append(Item(name, -1, split, details={"row": number - 1}))
+        return items
+
+    def _scenes(self) -> int | None:
+        """Return how many scenes the file of all holds, `None` if it cannot be read."""
+        try:
+            with h5py.File(self.root / WHOLE) as file:
+                return len(file["labels"])
+        except (OSError, KeyError):  # Reading the first scene says so.
+            return None
 
     def _of_lists(self, findings: Findings) -> list[Item]:
         items: dict[str, Item] = {}
@@ -127,6 +138,11 @@ class NyuDepth(PublishedData):
 
     def decode(self, item: Item) -> dict[str, np.ndarray]:
         rgb, depth, labels = self._of_scene(item) if self._is_whole else self._of_files(item)
+        if not np.isfinite(depth).all():
+            raise ValueError(
+                f"Scene {item.name} must have finite distances. "
+                f"Received: {np.count_nonzero(~np.isfinite(depth))} that are not."
+            )
         size = self.picture_size[::-1]  # Pillow takes the width first.
         # Nearest pixels: a mean of two distances is no surface, one of two classes no class.
         distances = Image.fromarray(depth.astype("float32")).resize(size, Image.Resampling.NEAREST)

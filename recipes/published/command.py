@@ -51,8 +51,11 @@ def run_published(
         arguments: Of the command line; `None` for those of the process.
     """
     options = parse(kind, description, arguments)
-    data = kind(options.data, picture_size(options.picture_size), **kind.own_options(options))
-    listing = data.listing()
+    try:
+        data = kind(options.data, picture_size(options.picture_size), **kind.own_options(options))
+        listing = data.listing()
+    except (FileNotFoundError, ValueError) as error:  # A wrong folder: no fault of the program.
+        raise SystemExit(str(error)) from error
     if options.check:
         check(data, listing)
         return

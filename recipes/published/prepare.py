@@ -1,6 +1,7 @@
 """Prepare a data set: each sample of the lists into the store, in several processes."""
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ def check(data: PublishedData, listing: Listing) -> None:
     """Print what the folder holds: splits, classes, counts beside the published ones, faults."""
     print(f"{data.title}: {data.root}")
     counts = listing.counts()
-    print(f"{len(listing.classes)} classes: {'; '.join(listing.classes)}")
+    print(f"{len(listing.classes)} classes: {'; '.join(_with_counts(listing))}")
     for split in {**data.published, **counts}:
         published = data.published.get(split, "-")
         print(f"{split}: {counts.get(split, 0)} samples (published: {published})")
@@ -97,6 +98,14 @@ def check(data: PublishedData, listing: Listing) -> None:
             findings.add(fault, item.name)
     faults = [*listing.findings.lines(), *findings.lines()]
     print("\n".join(faults) or "Nothing is missing.")
+
+
+def _with_counts(listing: Listing) -> list[str]:
+    """Return the classes, each with its number of samples unless labels are of pixels."""
+    counts = Counter(item.label for item in listing.items)
+    if -1 in counts:
+        return list(listing.classes)
+    return [f"{name} {counts[label]}" for label, name in enumerate(listing.classes)]
 
 
 def add_preparing(parser: argparse.ArgumentParser, kind: type[PublishedData]) -> None:

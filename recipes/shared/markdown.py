@@ -1,6 +1,8 @@
 """Pieces of Markdown that reports share."""
 
+import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,13 @@ def table(
     rule = ["---" if column in words else "---:" for column in range(len(head))]
     lines = [head, rule, *rows]
     return [*("| " + " | ".join(line) + " |" for line in lines), ""]
+
+
+def tables_in(path: Path) -> list[str]:
+    """Return the tables of a report, for a page that shows some of them."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    groups = itertools.groupby(lines, key=lambda line: line.startswith("|"))
+    return ["\n".join(group) for is_table, group in groups if is_table]
 
 
 def percent(values: np.ndarray, expected: int = 0) -> str:
