@@ -76,8 +76,8 @@ def from_torch(
     """
     if (backend := keras.config.backend()) != "torch":
         raise ValueError(
-            "`from_torch` runs a module inside of Keras, which its PyTorch backend alone can do. "
-            "Run the module once and keep what it says: "
+            "`from_torch` runs a module inside of Keras, which only the PyTorch backend can do. "
+            "Run the module once and save its outputs: "
             "`keras_fdkd.data.record_teacher(module, batches, folder)`. "
             f"Received: the backend {backend!r}."
         )

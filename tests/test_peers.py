@@ -1,7 +1,7 @@
 """What `keras.distillation.Distiller` of Keras 3.15 gets wrong and this package must not.
 
-The same models and inputs for both. A test of the peer that fails says that Keras has mended it:
-then take the peer's side out, and what the README says of it.
+The same models and inputs for both. A test of the peer that fails says that Keras has fixed it:
+then take the peer's side out.
 """
 
 import keras

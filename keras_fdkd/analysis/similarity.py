@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from keras_fdkd.arguments import check_integer
-from keras_fdkd.data import STUDENT, TEACHER, Needs, check_pair, is_pair
+from keras_fdkd.data.needs import Needs
+from keras_fdkd.data.pairs import STUDENT, TEACHER, check_pair, is_pair
 from keras_fdkd.layers import FrequencySplit
 from keras_fdkd.layers.axes import Axis, axes_of
 

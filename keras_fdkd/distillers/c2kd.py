@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.arguments import is_number
-from keras_fdkd.data import (
+from keras_fdkd.data.pairs import (
     STUDENT,
     TEACHER,
     TEACHER_OUTPUTS,

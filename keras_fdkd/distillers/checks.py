@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_fdkd.arguments import check_axis, check_number
-from keras_fdkd.data import is_pair
+from keras_fdkd.data.pairs import is_pair
 from keras_fdkd.layers.axes import Axis, axes_of
 
 LEAST = 4  # size of an axis that can be split

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_fdkd.data import STUDENT, TEACHER
+from keras_fdkd.data.pairs import STUDENT, TEACHER
 from keras_fdkd.distillers.task import loss_of_output
 from keras_fdkd.features import PREDICTIONS, FeatureTap
 

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_fdkd.arguments import is_integer
-from keras_fdkd.data import TEACHER
+from keras_fdkd.data.pairs import TEACHER
 from keras_fdkd.distillers.counted import per_sample
 from keras_fdkd.distillers.masks import only
 from keras_fdkd.distillers.presence import weight_key, weights_at

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.data import (
+from keras_fdkd.data.pairs import (
     INDEX,
     STUDENT,
     TEACHER,

@@ -7,9 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_fdkd.data import TEACHER_OUTPUTS, TEACHER_WEIGHT, Needs, check_finite, check_pair
+from keras_fdkd.data import check_finite
 from keras_fdkd.data.data_sets import mapped, to_numpy
-from keras_fdkd.data.pairs import INDEX
+from keras_fdkd.data.needs import Needs
+from keras_fdkd.data.pairs import INDEX, TEACHER_OUTPUTS, TEACHER_WEIGHT, check_pair
 from keras_fdkd.distillers.labels import LabelRule
 from keras_fdkd.distillers.presence import check_teacher_weight
 from keras_fdkd.outputs import look_like_probabilities

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.data import STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair
+from keras_fdkd.data.pairs import STUDENT, TEACHER, TEACHER_OUTPUTS, check_pair
 from keras_fdkd.distillers.align_loss import (
     check_align_loss,
     check_ignored,

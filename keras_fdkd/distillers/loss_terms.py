@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.data import STUDENT, TEACHER
+from keras_fdkd.data.pairs import STUDENT, TEACHER
 from keras_fdkd.distillers.checks import check_weights
 from keras_fdkd.distillers.group_tap import group_key
 from keras_fdkd.distillers.keras_losses import (

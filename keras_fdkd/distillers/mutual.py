@@ -6,12 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fdkd.data import (
-    STUDENT,
-    TEACHER_OUTPUTS,
-    has_teacher_outputs,
-)
 from keras_fdkd.data.class_weights import with_class_weight
+from keras_fdkd.data.pairs import STUDENT, TEACHER_OUTPUTS, has_teacher_outputs
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 from keras_fdkd.distillers.data_checks import guarded
 from keras_fdkd.distillers.mutual_checks import BothChecks, check_directions, check_modalities

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_fdkd.data import STUDENT, TEACHER, check_samples
+from keras_fdkd.data.pairs import STUDENT, TEACHER, check_samples
 from keras_fdkd.distillers.cross_modal import CrossModalDistiller
 from keras_fdkd.distillers.data_checks import DataChecks
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_fdkd.data import STUDENT, TEACHER
+from keras_fdkd.data.pairs import STUDENT, TEACHER
 from keras_fdkd.distillers.chosen_output import ChosenOutput
 from keras_fdkd.distillers.loss_terms import LossTerms
 from keras_fdkd.distillers.task import check_task, is_on_probabilities, loss_of_output

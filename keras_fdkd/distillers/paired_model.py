@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_fdkd.data import (
+from keras_fdkd.data.class_weights import with_class_weight
+from keras_fdkd.data.pairs import (
     STUDENT,
     TEACHER,
     TEACHER_OUTPUTS,
@@ -15,7 +16,6 @@ from keras_fdkd.data import (
     check_samples,
     is_pair,
 )
-from keras_fdkd.data.class_weights import with_class_weight
 from keras_fdkd.distillers.checks import check_input_names
 from keras_fdkd.distillers.data_checks import DataChecks, check_shapes, guarded
 from keras_fdkd.distillers.labels import LabelRule

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import keras
 
-from keras_fdkd.data import Needs
+from keras_fdkd.data.needs import Needs
 from keras_fdkd.distillers.group_tap import GroupTap
 from keras_fdkd.distillers.presence import with_presence
 from keras_fdkd.distillers.recorded_tap import RecordedTap

@@ -36,6 +36,16 @@ class CrossModalLoss(keras.distillation.DistillationLoss):
 
     Raises:
         ValueError: If a path is empty, or neither a string, a list of strings nor `None`.
+
+    Example:
+    >>> class Distance(CrossModalLoss):
+    ...     def __init__(self, name="distance", **paths):
+    ...         super().__init__(name=name, **paths)
+    ...     def values(self, teacher, student, y=None, mask=None):
+    ...         return keras.ops.mean(keras.ops.abs(teacher - student), axis=-1)
+    >>> teacher, student = keras.ops.ones((2, 3)), keras.ops.zeros((2, 3))
+    >>> float(Distance().compute_loss(teacher, student))
+    1.0
     """
 
     reads = "features"  # or "predictions"

@@ -18,6 +18,7 @@ from rich.console import Console
 from keras_fdkd import FrequencyDistiller, fit_safely
 from keras_fdkd.study import Gain, Method, Results, Study
 from keras_fdkd.study.labels import UNLABELLED, Labels
+from keras_fdkd.study.report import markdown_table
 from recipes.emoji.data import EmojiData, load_emoji, split_by_group
 from recipes.emoji.experiment import DROPOUT, WIDTH
 from recipes.emoji.features import load_features
@@ -125,7 +126,7 @@ def _head(side: str, size: int, classes: int) -> keras.Model:
 
 
 def main(arguments: list[str] | None = None) -> Results:
-    """Run the demo, draw its picture, and save a student."""
+    """Run the demo, write its figures and its picture, and save a student."""
     parser = argparse.ArgumentParser(
         "python -m recipes.emoji.demo",
         description=__doc__,
@@ -150,7 +151,11 @@ def main(arguments: list[str] | None = None) -> Results:
     test = split_by_group(data.labels, data.groups, options.seeds[0])["test"]
     answers = student.predict(load_features(data)[STUDENT][test], verbose=0).argmax(-1)
     draw_demo(results, data, test, answers).savefig(options.output / "demo.png", dpi=120)
-    print("", *in_words(results), "", sep="\n")
+    words = in_words(results)
+    table = markdown_table(results, LABELS)
+    text = "\n".join(["# Names of emoji teach pictures", "", *words, "", *table, ""])
+    (options.output / "demo.md").write_text(text, encoding="utf-8")
+    print("", *words, "", sep="\n")
     print(f"Picture: {options.output / 'demo.png'}. Student: {options.output / 'student.keras'}")
     return results
 
