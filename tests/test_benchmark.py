@@ -11,7 +11,7 @@ from recipes.benchmark import command as benchmark
 from recipes.benchmark.command import grid, parse
 from recipes.benchmark.methods import ABLATIONS, METHODS, THREE
 from recipes.shared.experiment_study import gathered
-from recipes.shared.experiments import load_experiment
+from recipes.shared.registry import load_experiment
 
 
 def test_grid():

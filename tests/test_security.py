@@ -23,7 +23,10 @@ ALLOWED = {
     ("recipes/grid/decode.py", "subprocess"): "runs FFmpeg on files of the user's; no shell",
     ("recipes/omniglot/files.py", "zipfile"): "reads members of the published zips, extracts none",
     ("recipes/performance/backends.py", "subprocess"): "runs itself with each backend; no shell",
-    ("recipes/performance/worker.py", "subprocess"): "runs recipes in fresh processes; no shell",
+    (
+        "recipes/performance/fresh_process.py",
+        "subprocess",
+    ): "runs recipes in fresh processes; no shell",
     ("recipes/published/video.py", "subprocess"): "runs FFmpeg on files of the user's; no shell",
     ("recipes/watch/data.py", "pickle"): "the data are a pickle; its unpickler takes arrays alone",
 }

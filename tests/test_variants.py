@@ -10,7 +10,7 @@ from conftest import classifier, cross_entropy, pairs, whole_recipe
 from keras import ops
 
 from keras_fdkd.study.row_file import read_rows
-from recipes.shared.experiments import load_experiment
+from recipes.shared.registry import load_experiment
 from recipes.variants import command, trial
 from recipes.variants.listed import VARIANTS
 from recipes.variants.parts import Scheduled, SoftCutoff, Turned, basis, followed

@@ -123,7 +123,7 @@ def _at_rest(teacher: keras.Model) -> Iterator[None]:
 def _collect(node: Any, names: dict[str, str]) -> None:
     """Find the names that Keras generated, in the order in which they appear."""
     if isinstance(node, dict):
-        cls = _snake_case(str(node.get("class_name", "")))
+        cls = _keras_name(str(node.get("class_name", "")))
         inner = node.get("config")
         for holder in (node, inner if isinstance(inner, dict) else {}):
             name = holder.get("name")
@@ -190,7 +190,7 @@ def _digest(array: Any) -> str:
     return f"{array.dtype}{array.shape}{keys[0]}"
 
 
-def _snake_case(name: str) -> str:
+def _keras_name(name: str) -> str:
     """Return a class's name as Keras begins the names of its objects."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -16,7 +16,7 @@ from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
 from keras_fdkd.losses.student_adapter import resolve_projector
 
 
-def keys_of(count: int) -> list[str]:
+def feature_keys(count: int) -> list[str]:
     """Return the names under which the features of pairs are read."""
     return [FEATURES] if count == 1 else [f"{FEATURES}_{n + 1}" for n in range(count)]
 
@@ -77,7 +77,7 @@ def make_pairs(
         _pair(*one, specs, heads)
         for one in zip(
             range(count),
-            keys_of(count),
+            feature_keys(count),
             frequencies,
             projectors,
             pair_weights or [1.0] * count,

@@ -15,7 +15,7 @@ from keras_fdkd.distillers.align_loss import (
     resolve_align_loss,
     summed,
 )
-from keras_fdkd.distillers.band_pairs import as_pairs, ends_of, keys_of, make_pairs
+from keras_fdkd.distillers.band_pairs import as_pairs, ends_of, feature_keys, make_pairs
 from keras_fdkd.distillers.checks import check_weights, policy_of
 from keras_fdkd.distillers.chosen_output import is_vector
 from keras_fdkd.distillers.counted import Counted
@@ -244,7 +244,7 @@ class FrequencyDistiller(CrossModalDistiller):
 
     def _feature_reads(self, role: str, where: Any) -> dict[str, Any]:
         places = self._places[0 if role == TEACHER else 1]
-        return dict(zip(keys_of(len(places)), places, strict=True))
+        return dict(zip(feature_keys(len(places)), places, strict=True))
 
     @property
     def frequency(self) -> FrequencyDistillation:
@@ -347,7 +347,7 @@ class FrequencyDistiller(CrossModalDistiller):
         extra = {f"extra_{name}": config.pop(name) for name in ("losses", "loss_weights")}
         projectors = [keras.saving.serialize_keras_object(p.projector) for p in self.pairs]
         if len(self.pairs) > 1:
-            keys = keys_of(len(self.pairs))
+            keys = feature_keys(len(self.pairs))
             for name, tap in (("teacher", self._teacher_tap), ("student", self._student_tap)):
                 config[f"{name}_features"] = [tap.paths.get(key) for key in keys]
         bands = self.frequency.get_config()

@@ -52,7 +52,7 @@ def valid_mean(values: Any, mask: Any) -> Any:
     return ops.sum(values * counted) / ops.maximum(ops.sum(counted), 1.0)
 
 
-def per_sample(value: Any) -> Any:
+def flat_per_sample(value: Any) -> Any:
     """Return a band as `(batch, values)`."""
     if len(value.shape) == 2:
         return value

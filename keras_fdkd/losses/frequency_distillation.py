@@ -9,7 +9,7 @@ from keras_fdkd.arguments import check_axis, check_choice, check_float_dtype
 from keras_fdkd.layers import FrequencySplit, Standardize
 from keras_fdkd.layers.axes import Axis, axes_of, count_values, plain_axis
 from keras_fdkd.layers.standardize import SCALES
-from keras_fdkd.losses.band_losses import check_positions, per_sample, resolve_loss, valid_mean
+from keras_fdkd.losses.band_losses import check_positions, flat_per_sample, resolve_loss, valid_mean
 from keras_fdkd.losses.band_padding import without_padding
 from keras_fdkd.losses.cross_modal_loss import CrossModalLoss, check_same_shape
 from keras_fdkd.losses.pairs import check_outputs
@@ -200,7 +200,7 @@ class FrequencyDistillation(CrossModalLoss):
         tells_positions = rank > 2 and self._axes(pair[0]) == (rank - 1,)
         given = [one for one in (sample_weight, mask, valid) if one is not None]
         if not tells_positions or all(len(one.shape) < 2 for one in given):
-            flat = [per_sample(value) for value in pair]
+            flat = [flat_per_sample(value) for value in pair]
             # A band along an axis of positions has no positions left.
             weights = masked_weights(
                 flat[0][:, 0], sample_weight, mask, valid, is_mean=divides(loss)

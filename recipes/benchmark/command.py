@@ -14,7 +14,7 @@ from recipes.benchmark.studies import benchmark_rows
 from recipes.shared.compiled import keep_compiled
 from recipes.shared.experiment import Experiment
 from recipes.shared.experiment_study import BUDGETS, make_study
-from recipes.shared.experiments import EXPERIMENTS, load_experiment
+from recipes.shared.registry import EXPERIMENTS, load_experiment
 
 SEEDS = (0, 1, 2, 3, 4)
 TEACHERS = 3

@@ -13,8 +13,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from recipes.performance.fresh_process import hand_back, run_worker
 from recipes.performance.speed_report import PAIRS, write_report
-from recipes.performance.worker import hand_back, run_worker
 
 BACKENDS = ("jax", "torch", "tensorflow")
 MEASURED = ("limit", "FrequencyDistiller", "keras.distillation", "student alone")

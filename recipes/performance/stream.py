@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from recipes.performance.fresh_process import hand_back, run_worker
 from recipes.performance.long_run import resident_memory
-from recipes.performance.worker import hand_back, run_worker
 from recipes.shared.markdown import table
 
 STEPS = (10, 1)

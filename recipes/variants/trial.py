@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_fdkd import CrossModalDistiller, FrequencyDistiller, losses
 from keras_fdkd.study.batches import Pair
-from recipes.shared.experiments import EXPERIMENTS, load_experiment
+from recipes.shared.registry import EXPERIMENTS, load_experiment
 from recipes.variants.listed import VARIANTS
 from recipes.variants.parts import Scheduled, basis, cross_fitted, followed, in_basis
 from recipes.variants.place import Place
