@@ -81,6 +81,21 @@ def test_readme_figures_are_the_committed_ones():
     assert expected == [line for line in README.splitlines() if line in expected]
 
 
+def test_the_demo_s_figures_are_the_committed_ones():
+    """README and guide quote what the demo wrote."""
+    demo = (ROOT / "recipes" / "results" / "demo" / "demo.md").read_text(encoding="utf-8")
+    demo = demo.split("\n|")[0]  # The sentences, without the table.
+    alone, taught = re.findall(r"([\d.]+) %", demo)
+    distilled, control = re.findall(r"([+-][\d.]+ \[[+-][\d.]+, [+-][\d.]+\]) points", demo)
+    text = " ".join(README.split())
+    assert f"classifies {alone} % of unseen" in text
+    assert f"{taught} % ({distilled.replace(']', '] points')}" in text
+    assert f"wrong names: {control}" in text
+    guide = " ".join((ROOT / "docs" / "guides" / "benchmark.md").read_text().split())
+    assert f"text teaches pictures {distilled} points" in guide
+    assert f"names of other emoji teach them {control}" in guide
+
+
 def test_ci_calls_the_test_command_of_the_readme():
     command = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
     assert f"```sh\n{command}\n```" in README
