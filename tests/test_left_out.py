@@ -219,16 +219,46 @@ def test_classifiers_of_pixels_judge_where_there_is_a_teacher(name, weighted):
     assert found["align_loss"] == pytest.approx(expected, rel=1e-4)
 
 
-def frames(steps, size):
-    """Steps of zeros are padding; features and logits for each step."""
+def frames(steps, size, masked=True, ctc=False):
+    """Features and logits for each step; steps of zeros are padding."""
     keras.utils.set_random_seed(size)
     inputs = keras.Input((steps, size))
-    x = layers.Dense(CHANNELS, "tanh", name="steps")(layers.Masking()(inputs))
-    return keras.Model(inputs, layers.Dense(CLASSES)(x))
+    x = layers.Masking()(inputs) if masked else inputs
+    x = layers.Dense(CHANNELS, "tanh", name="steps")(x)
+    logits = layers.Dense(CLASSES)(x)
+    # Keras's CTC fails on outputs with a mask, which operations drop.
+    return keras.Model(inputs, 1.0 * logits if ctc else logits)
 
 
 def padded(x, value=0):
     return np.concatenate([x, np.full_like(x, value)], axis=1)
+
+
+@pytest.mark.parametrize("samples", [4, 6])  # As many as steps, too.
+@pytest.mark.parametrize("options", [{}, {"time_steps": 6}, {"axis": 1}], ids=str)
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_loss_of_whole_sequences_counts_by_samples(samples, options, masked):
+    """CTC has one value per sample, though the classifiers judge each step."""
+    if masked and not options:
+        pytest.skip("refused: it would judge padding")
+    places = {"teacher_features": "steps", "student_features": "steps"}
+    models = (frames(6, size, masked, ctc=True) for size in (5, 4))
+    distiller = FrequencyDistiller(*models, **places, **options, align_weight=0.3)
+    distiller.compile("sgd", keras.losses.CTC())
+    x = {"teacher": normal(samples, 6, 5), "student": normal(samples, 6, 4)}
+    if masked:
+        x["teacher"][0, 4:] = x["student"][0, 4:] = 0.0
+    labels = RNG.integers(1, CLASSES, size=(samples, 2)).astype("int32")
+    trust = RNG.choice([0.5, 1.0, 2.0], size=samples).astype("float32")
+    trust[1] = 0.0
+    found = evaluated(distiller, {**x, "teacher_weight": trust}, labels)
+    one_by_one = [
+        evaluated(distiller, {side: x[side][n : n + 1] for side in x}, labels[n : n + 1])
+        for n in range(samples)
+    ]
+    values = np.array([one["align_loss"] for one in one_by_one])
+    expected = (values * trust).sum() / (trust > 0).sum()
+    assert found["align_loss"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("filled", [0.0, 1.0])

@@ -14,7 +14,7 @@ from keras_fdkd.layers import BandClassifier
 from keras_fdkd.losses.band_padding import without_padding
 from keras_fdkd.losses.cross_modal_loss import takes_argument
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
-from keras_fdkd.losses.reduction import masked_weights, mean_over, weights_like
+from keras_fdkd.losses.reduction import divides, masked_weights, mean_over, weights_like
 
 _BATCH = 32  # rows at a time, like Keras's `predict`
 
@@ -53,6 +53,7 @@ class BandPair:
         self.is_masked = is_masked
         self.is_aligned = is_aligned
         self.moves_steps = moves_steps
+        self.labels_have_positions = False  # Until `check_heads` knows the loss.
 
     @property
     def layers(self) -> list[Any]:
@@ -78,7 +79,8 @@ class BandPair:
         before = mask
         wanted, feature, mask = without_padding(self.frequency, wanted, feature, mask)
         lost = is_aligned and mask is not None and len(mask.shape) < 2
-        if lost and len(before.shape) > 1 and self._judged_positions() is not None:
+        of_positions = weight is not None and len(weight.shape) > 1
+        if lost and of_positions and self.labels_have_positions:
             raise ValueError(
                 '`"teacher_weight"` of steps leaves out some of a sequence that is split along its '
                 "steps: what remains is resampled, and the band classifiers would judge it by the "
@@ -141,7 +143,7 @@ class BandPair:
         sample_weight: Any,
         there: Any,
         labelled: Any,
-        is_mean: bool,
+        loss: Any,
     ) -> Any:
         """Return the weights for the losses of the heads, of samples or positions, or `None`.
 
@@ -150,17 +152,17 @@ class BandPair:
             sample_weight: Of samples or positions, or `None`.
             there: Which samples have labels, shape `(batch,)`, or `None`: all.
             labelled: Where the loss of the heads finds labels, over which it takes its mean.
-            is_mean: Whether it takes a mean.
+            loss: The loss of the heads.
         """
         own, mask = compared["weight"], compared["mask"]
         if own is None and mask is None and there is None:
             return sample_weight
         positions = self._judged_positions()
-        if positions is None:
+        if positions is None or type(loss) is keras.losses.CTC:  # A value for each sample.
             if mask is not None and len(mask.shape) > 1:
                 # Heads of whole samples have left padding out; absent samples remain.
                 mask = present(own)
-            own = None if own is None else mean_present(own)
+            own, positions = None if own is None else mean_present(own), None
         elif own is not None and len(own.shape) > 1 and not self.is_masked:
             mask = None  # In the feature's positions, which may be coarser than those of labels.
         band = next(iter(compared["bands"].values()))[1]
@@ -175,7 +177,7 @@ class BandPair:
         weight = times(sample_weight, own)
         if all(one is None for one in masks):
             return weight
-        return masked_weights(ones, weight, *masks, base=labelled, is_mean=is_mean)
+        return masked_weights(ones, weight, *masks, base=labelled, is_mean=divides(loss))
 
     def _is_about_positions(self, weight: Any) -> bool:
         """Whether the teacher's weights tell positions apart, to which the projector brings both.
@@ -200,6 +202,9 @@ class BandPair:
             loss: The loss of the heads.
             are_resampled: Whether valid steps were resampled before they came here.
         """
+        self.labels_have_positions = (
+            self._judged_positions() is not None and type(loss) is not keras.losses.CTC
+        )
         if self._judged_positions() is None:
             return
         is_moved = are_resampled or self.moves_steps

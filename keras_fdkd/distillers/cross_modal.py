@@ -263,6 +263,7 @@ class CrossModalDistiller(PairedModel):
         loss_weights: Any = None,
         metrics: Any = None,
         weighted_metrics: Any = None,
+        *args: Any,
         **kwargs: Any,
     ) -> None:
         """Configure training, see `keras.Model.compile`.
@@ -271,7 +272,7 @@ class CrossModalDistiller(PairedModel):
             ValueError: If the loss is for another kind of task than a distillation loss, such as
                 one for values next to one for classes; or a metric has the name of a term.
         """
-        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
+        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, *args, **kwargs)
         self._output_checks.check_compiled(self.loss)
         predictions = self._student_tap.spec[PREDICTIONS]
         self._allows_missing_labels = takes_missing(self.loss, metrics, predictions)

@@ -27,7 +27,6 @@ from keras_fdkd.distillers.term_weights import TermWeight, lasting
 from keras_fdkd.features import PREDICTIONS, check_model
 from keras_fdkd.losses.band_losses import check_loss
 from keras_fdkd.losses.frequency_distillation import FrequencyDistillation
-from keras_fdkd.losses.reduction import divides
 
 #: Arguments of `FrequencyDistiller` that give the loss of the authors' published code. With these
 #: weights the band terms are too small to have a measurable effect; with about 100 times as much
@@ -320,7 +319,7 @@ class FrequencyDistiller(CrossModalDistiller):
             judged = None
             if self._has_heads():
                 judged = pair.weight_of_labels(
-                    of_pair, found.weight, there, found.labelled, divides(self._align_loss)
+                    of_pair, found.weight, there, found.labelled, self._align_loss
                 )
             for kind, heads, sides in (
                 ("align", pair.align_heads, 2),
