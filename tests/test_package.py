@@ -96,6 +96,14 @@ def test_the_demo_s_figures_are_the_committed_ones():
     assert f"names of other emoji teach them {control}" in guide
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "guides").glob("*.md")), ids=str)
+def test_tables_of_guides_are_rendered(path):
+    """Without this setting a table that a cell returns is shown as text."""
+    text = path.read_text(encoding="utf-8")
+    if "Markdown(" in text:
+        assert "\n  render_markdown_format: myst\n" in text.split("---")[1]
+
+
 def test_ci_calls_the_test_command_of_the_readme():
     command = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
     assert f"```sh\n{command}\n```" in README
