@@ -96,7 +96,9 @@ def test_the_demo_s_figures_are_the_committed_ones():
     assert f"names of other emoji teach them {control}" in guide
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "guides").glob("*.md")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "docs" / "guides").glob("*.md")), ids=lambda path: path.stem
+)
 def test_tables_of_guides_are_rendered(path):
     """Without this setting a table that a cell returns is shown as text."""
     text = path.read_text(encoding="utf-8")
