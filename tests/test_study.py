@@ -436,8 +436,7 @@ def test_given_splits_validate_on_labelled_samples():
     assert split.overlap == pytest.approx(10 / 20)  # Unlabelled samples are never tested.
 
 
-@pytest.mark.parametrize("ignored", [-1, 255])
-@pytest.mark.parametrize("shape", [(5,), (5, 1), (4, 5)])
+@pytest.mark.parametrize(("shape", "ignored"), [((5,), -1), ((5, 1), 255), ((4, 5), 255)])
 def test_metrics_leave_out_positions_that_the_loss_ignores(shape, ignored):
     """Padding of sequences and void pixels are no mistakes."""
     rng = np.random.default_rng(0)
