@@ -166,6 +166,15 @@ def test_gains_are_of_the_same_runs():
     assert cells(lines, "KD")[1] == "61.7"
     without = comparison(results, {}, {"kd": "KD"})
     assert cells(without, "KD") == ["KD", "", *cells(lines, "KD")[2:]]
+    # Two rows of the paper that are one configuration: one run, beside the figure of each.
+    twice = "ablation: frequency + align + scale", "losses: MSE + MSE"
+    info["methods"] = {twice[0]: {}}
+    ran = {**rows[2], "run": {**rows[2]["run"], "method": twice[0]}}
+    of_video = {(("audio", "video"), OURS): Results([*rows[:2], ran], info)}
+    lines = comparison(of_video, {"video": "CREMA-D video"}, {name: name for name in twice})
+    assert [cells(lines, name)[1] for name in twice] == ["70.6", "70.5"]
+    assert cells(lines, twice[0])[2:] == cells(lines, twice[1])[2:] == ["", "", "65.0", "+5.0"]
+    info["methods"] = {"kd": {}}
     # What the paper has and nobody ran is there, with our cells empty.
     columns, titles = {"audio": "NYU depth"}, {"kd": "KD", "c2kd": "C2KD", "pkd": "PKD"}
     lines = comparison(results, columns, titles)

@@ -398,6 +398,10 @@ def test_a_given_teacher_is_tested():
         for fold in ("test", "validation")
     ]
     assert results.teacher() == pytest.approx(tuple(shares))
+    # Once in a split, however many label budgets there are.
+    several = Study(**{**asked, "teacher": teacher, "label_budgets": [None, 12]}).run(verbose=0)
+    assert sum(row["run"]["method"] == "teacher" for row in several.rows) == 2
+    assert several.teacher(12) == several.teacher() == results.teacher()
 
 
 def test_weak_given_teachers_are_told_of():

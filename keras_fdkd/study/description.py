@@ -46,6 +46,7 @@ def described(
             }
             for split in work.splits
         ],
+        "given_teacher": work.build_teacher is None,
         "backend": keras.config.backend(),
         "warnings": list(warnings),
         "identity": identity(work),

@@ -282,8 +282,11 @@ class Study:
         places = [(n, budget) for n in range(len(work.splits)) for budget in self.label_budgets]
         first, *others = work.seeds
         alone = [Run(*place, NONE, seed) for place in places for seed in work.seeds]
-        if work.build_teacher is not None or work.judged:
+        if work.build_teacher is not None:
             alone = [Run(*place, TEACHER, first) for place in places] + alone
+        elif work.judged:  # Whatever labels the student has, the given teacher is the same.
+            every = [(n, self.label_budgets[0]) for n in range(len(work.splits))]
+            alone = [Run(*place, TEACHER, first) for place in every] + alone
         tuned, repeated = (
             [Run(*place, name, seed) for place in places for name in work.methods for seed in seeds]
             for seeds in ([first], others)

@@ -31,6 +31,7 @@ from recipes.published.protocols import (
 )
 from recipes.published.report import comparison, write_comparison
 from recipes.published.store import Store
+from recipes.shared.paper_numbers import SAME
 from recipes.shared.study_command import (
     SPLITS,
     Direction,
@@ -155,6 +156,7 @@ class _Runs:
             results |= {(direction, protocol): one for direction, one in found.items()}
         # What the paper has a figure of is there, whether it ran or not.
         titles = {name: method.title for name, method in {**METHODS, **methods}.items()}
+        titles |= {name: name for name, same in SAME.items() if same in methods}
         path = write_comparison(
             self.options.output,
             self.data.title,

@@ -15,7 +15,7 @@ from keras_fdkd.study import Method, methods
 from recipes.benchmark.methods import ABLATIONS
 from recipes.benchmark.methods import METHODS as BENCHMARKED
 from recipes.published.models import with_features
-from recipes.shared.paper_numbers import ABLATION, LOSSES
+from recipes.shared.paper_numbers import ABLATION, LOSSES, SAME
 
 
 def _feature_mse(teacher: keras.Model, student: keras.Model, weight: float) -> keras.Model:
@@ -51,12 +51,9 @@ METHODS: dict[str, Method] = {
     "published": _compared(BENCHMARKED["published"]),
     "fdcmkd": _compared(methods["fdcmkd"]),
 }
-# Two rows of the paper, with a figure each, that are one configuration here.
-_SAME = {"losses: MSE + MSE": "ablation: frequency + align + scale"}
 #: Of the paper's table of parts, with this package's weights.
 ABLATION_ROWS: dict[str, Method] = {
-    name: dataclasses.replace(_compared(ABLATIONS[_SAME.get(name, name)]), title=name)
-    for name in (*ABLATION, *LOSSES)
+    name: _compared(ABLATIONS[name]) for name in (*ABLATION, *LOSSES) if name not in SAME
 }
 _CLASSIFIERS = {"align_weight", "band_task_weight"}
 

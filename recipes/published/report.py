@@ -9,7 +9,7 @@ import numpy as np
 from keras_fdkd.study import Results
 from recipes.published.protocols import OURS, PAPER
 from recipes.shared.markdown import percent, table
-from recipes.shared.paper_numbers import OTHERS, paper_figure
+from recipes.shared.paper_numbers import OTHERS, SAME, paper_figure
 from recipes.shared.study_command import Direction
 
 NONE = "none"
@@ -58,6 +58,7 @@ def _row(
     method: str, title: str, column: str | None, best: Results | None, chosen: Results | None
 ) -> tuple[str, ...]:
     paper = None if column is None else paper_figure(method, column)
+    method = SAME.get(method, method)  # What ran.
     # By the paper's protocol test samples validate: this is the best epoch on them.
     reached = _values(best, method, "validation")
     honest, alone = (_values(chosen, name, "score") for name in (method, NONE))

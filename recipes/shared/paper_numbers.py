@@ -33,6 +33,8 @@ LOSSES: dict[str, tuple[float | None, ...]] = {
     "losses: MSE + MSE": (None, 70.5, None, None),
     "losses: logMSE + logMSE": (None, 68.0, None, None),
 }
+#: Rows of which the paper has a figure each, and which are one configuration here.
+SAME = {"losses: MSE + MSE": "ablation: frequency + align + scale"}
 _NONE = (None,) * 8
 #: Rows of methods that this package does not have, by their titles.
 OTHERS: dict[str, tuple[float | None, ...]] = {
